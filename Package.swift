@@ -1,0 +1,169 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Folders are floors: a module imports only from floors below it. Tests/Architecture reads this
+// manifest and fails when a dependency climbs; docs/architecture.md has the picture.
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableExperimentalFeature("Lifetimes"),
+  .treatAllWarnings(as: .error),
+]
+
+/// A module of the shared actor library, in its own folder under `Sources/CBActors`.
+func room(
+  _ name: String, folder: String? = nil, _ dependencies: [Target.Dependency] = [],
+  exclude: [String] = [], linker: [LinkerSetting] = []
+) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/CBActors/\(folder ?? name)",
+    exclude: exclude, swiftSettings: strict, linkerSettings: linker)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: dependencies, path: "Tests/\(name)", resources: resources,
+    swiftSettings: strict)
+}
+
+/// BoringSSL as swift-nio-ssl carries it. Only `PacketCrypto` and `QUICTLS` may name it.
+let boringSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+
+let package = Package(
+  name: "cloudbridge",
+  products: [
+    .library(name: "CBActors", targets: ["CBActors"]),
+    .executable(name: "cbpop", targets: ["cbpop"]),
+    .executable(name: "cbterm", targets: ["cbterm"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+    .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    // Floor 0: C.
+    .target(
+      name: "CLinux", path: "Sources/CBActors/CLinux",
+      linkerSettings: [.linkedLibrary("uring")]),
+    .systemLibrary(
+      name: "CSodium", path: "Sources/CBActors/CSodium", pkgConfig: "libsodium",
+      providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(
+      name: "CReadline", path: "Sources/CBActors/CReadline",
+      providers: [.apt(["libreadline-dev"])]),
+
+    // Floor 1.
+    room("Wire"),
+
+    // Floor 2.
+    room("PacketCrypto", ["Wire", boringSSL]),
+    room("Ring", ["Wire", "CLinux"]),
+
+    // Floor 3: protocol cores, sans-IO.
+    room("QUIC", ["Wire", "PacketCrypto"]),
+    room("DNS", ["Wire"]),
+
+    // Floor 4.
+    room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
+    room("HTTP3", ["Wire", "QUIC"]),
+
+    // Floor 5.
+    room("MASQUE", ["Wire", "QUIC", "HTTP3"]),
+    room(
+      "Identity",
+      [
+        .product(name: "JWTKit", package: "jwt-kit"),
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "Logging", package: "swift-log"),
+        "CSodium",
+      ]),
+
+    // Floor 6: the actors that own a core and drive it on a ring.
+    room(
+      "CBActors", folder: "Actors",
+      [
+        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+
+    // Floor 7.
+    .target(
+      name: "CBClient",
+      dependencies: [
+        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "CSodium",
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "CBPoP",
+      dependencies: [
+        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "JWTKit", package: "jwt-kit"),
+        .product(name: "X509", package: "swift-certificates"),
+        .product(name: "SwiftASN1", package: "swift-asn1"),
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      exclude: ["cbpop"],
+      swiftSettings: strict),
+
+    // Floor 8: the programs.
+    .executableTarget(
+      name: "cbpop",
+      dependencies: [
+        "CBPoP",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Sources/CBPoP/cbpop",
+      swiftSettings: strict),
+    .executableTarget(
+      name: "cbterm",
+      dependencies: [
+        "CBClient", "CReadline",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: strict),
+
+    // Tests. Each room has its own; Architecture, Simulation, Peers and EndToEnd look across them.
+    tests("Wire", ["Wire"]),
+    tests("PacketCrypto", ["Wire", "PacketCrypto"]),
+    tests("Ring", ["Wire", "Ring"]),
+    tests("QUIC", ["Wire", "PacketCrypto", "QUIC"]),
+    tests("DNS", ["Wire", "DNS"]),
+    tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
+    tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
+    tests("MASQUE", ["Wire", "QUIC", "HTTP3", "MASQUE"]),
+    tests(
+      "Identity",
+      [
+        "Identity", "CSodium",
+        .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    tests("CBClient", ["Wire", "Ring", "DNS", "CBClient"]),
+    tests("CBPoP", ["Wire", "Ring", "CBPoP", "Identity"]),
+    tests("cbterm", ["CBClient", "cbterm"]),
+    tests("Architecture", []),
+    tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
+  ]
+)
