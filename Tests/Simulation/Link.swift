@@ -9,6 +9,8 @@ struct LinkConditions: Sendable {
   var delay = Interval.milliseconds(10)
   /// Bytes that may wait at the bottleneck; more are dropped.
   var queueBytes = 250_000
+  /// Larger UDP payloads do not pass.
+  var mtu = 1_472
   /// Probabilities, 0 to 1, for each datagram.
   var loss = 0.0
   var duplication = 0.0
@@ -27,6 +29,7 @@ struct LinkConditions: Sendable {
     conditions.rate = Double(dice.below(50_000_000) + 100_000)
     conditions.delay = .microseconds(Int64(dice.below(100_000)))
     conditions.queueBytes = Int(dice.below(500_000)) + 20_000
+    conditions.mtu = 1200 + Int(dice.below(300))
     conditions.loss = dice.unit() * worst
     conditions.duplication = dice.unit() * worst / 2
     conditions.corruption = dice.unit() * worst / 2
@@ -78,7 +81,7 @@ struct Link {
     counters.offered += 1
     counters.offeredBytes += size
     let waiting = backlog(now)
-    guard waiting + size <= conditions.queueBytes else {
+    guard size <= conditions.mtu, waiting + size <= conditions.queueBytes else {
       counters.dropped += 1
       return []
     }
