@@ -21,8 +21,34 @@ struct TestApplication {
   /// Reads nothing while set.
   var isPaused = false
 
-  static func byte(_ id: StreamID, _ offset: Int) -> UInt8 {
-    UInt8(truncatingIfNeeded: (offset &* 167) ^ (offset >> 8) &+ Int(id.rawValue) &* 29)
+  /// A prime number of bytes, so that the pattern never falls in step with frames or chunks.
+  private static let pattern: [UInt8] = {
+    let entropy = SeededEntropy(seed: 42)
+    return entropy.bytes(65_521)
+  }()
+
+  private static func position(_ id: StreamID, _ offset: Int) -> Int {
+    (offset + Int(id.rawValue) * 131) % pattern.count
+  }
+
+  /// The next bytes of a stream's pattern, at most `count`.
+  static func withBytes(_ id: StreamID, _ offset: Int, _ count: Int, _ body: (UnsafeRawBufferPointer) -> Int) -> Int {
+    let start = position(id, offset)
+    return pattern.withUnsafeBytes {
+      body(UnsafeRawBufferPointer(rebasing: $0[start..<min(start + count, $0.count)]))
+    }
+  }
+
+  static func matches(_ id: StreamID, _ offset: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    var offset = offset
+    var rest = bytes
+    while !rest.isEmpty {
+      let compared = withBytes(id, offset, rest.count) { $0.elementsEqual(rest[..<$0.count]) ? $0.count : 0 }
+      if compared == 0 { return false }
+      offset += compared
+      rest = UnsafeRawBufferPointer(rebasing: rest[compared...])
+    }
+    return true
   }
 
   mutating func drain(_ connection: inout Connection) {
@@ -39,13 +65,10 @@ struct TestApplication {
 
   mutating func read(_ id: StreamID, _ connection: inout Connection) {
     while true {
-      let outcome = connection.read(id) { bytes, isLast in
-        var offset = received[id] ?? 0
-        for byte in bytes {
-          if byte != Self.byte(id, offset) { corrupt += 1 }
-          offset += 1
-        }
-        received[id] = offset
+      let outcome = connection.read(id) { bytes, _ in
+        let offset = received[id] ?? 0
+        if !Self.matches(id, offset, bytes) { corrupt += 1 }
+        received[id] = offset + bytes.count
         return bytes.count
       }
       if outcome == .ended { finished.insert(id) }
@@ -57,11 +80,14 @@ struct TestApplication {
     guard var state = outgoing[id], state.sent < state.total || state.finish else { return }
     while true {
       let size = min(16_000, state.total - state.sent)
-      let bytes = (0..<size).map { Self.byte(id, state.sent + $0) }
-      let isLast = state.finish && state.sent + size == state.total
-      let taken = bytes.withUnsafeBytes { connection.write(id, $0, finish: isLast) }
+      var offered = 0
+      let taken = Self.withBytes(id, state.sent, size) { bytes in
+        offered = bytes.count
+        let isLast = state.finish && state.sent + bytes.count == state.total
+        return connection.write(id, bytes, finish: isLast)
+      }
       state.sent += taken
-      if taken < size { break }
+      if taken < offered { break }
       if state.sent == state.total {
         outgoing[id] = nil
         return
