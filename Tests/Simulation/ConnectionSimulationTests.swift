@@ -58,7 +58,42 @@ import Wire
     }
     network.runToTheEnd()
     #expect(network.verdict == nil, "\(scenario)")
-    #expect(network.server!.connection.statistics.migrations > 0)
+    let migrations = network.server!.connection.statistics.migrations
+    #expect(migrations > 0)
+  }
+
+  /// The client moves to another address of its own while the old path dies (RFC 9000 §9).
+  @Test(arguments: 3000..<3040 as Range<UInt64>) func aMovingClientArrives(seed: UInt64) {
+    var dice = Dice(seed: seed)
+    var scenario = Scenario.random(seed, totalBytes: 200_000, worst: 0.03)
+    scenario.up.rate = 500_000
+    scenario.down.rate = 500_000
+    let network = scenario.makeNetwork()
+    network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
+    network.run(until: network.now + .milliseconds(Int64(dice.below(300)))) { network.isTransferDone }
+    if dice.chance(0.5) {
+      // Nothing more gets through to the address that the client leaves.
+      network.publicAddress = SocketAddress(.v4(IPv4Address(192, 0, 2, 99)), port: 9)
+    }
+    let target = Path(local: Network.secondClientAddress, remote: Network.serverAddress)
+    let hasMoved = network.isTransferDone || network.client.connection.migrate(to: target, now: network.now)
+    #expect(hasMoved)
+    network.runToTheEnd()
+    #expect(network.verdict == nil, "\(scenario)")
+  }
+
+  @Test(arguments: 0..<20 as Range<UInt64>) func aServerThatForgotSaysSo(seed: UInt64) {
+    var scenario = Scenario(seed: seed)
+    scenario.plan.bytes = 5_000_000
+    let network = scenario.makeNetwork()
+    network.run(until: Scenario.start + .milliseconds(200 + Int64(seed) * 10)) { false }
+    let isConfirmed = network.client.connection.isHandshakeConfirmed
+    #expect(isConfirmed)
+    network.restartServer()
+    network.run(until: network.now + .seconds(20)) { network.client.closeReason != nil }
+    #expect(network.client.closeReason == .statelessReset)
+    let resets = network.serverEndpoint.resetsSent
+    #expect(resets > 0)
   }
 
   /// Each of the first datagrams of each direction is lost in turn, and then each two that follow each other.
@@ -67,6 +102,7 @@ import Wire
       var scenario = Scenario(seed: UInt64(first))
       scenario.handshake.serverFlight = 6000
       scenario.plan.bytes = 5000
+      scenario.retry = first % 2 == 0 ? .never : .always
       let network = scenario.makeNetwork()
       var seen = 0
       network.interceptor = { destination, datagram in
