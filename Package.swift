@@ -40,6 +40,7 @@ let package = Package(
     .executable(name: "cbterm", targets: ["cbterm"]),
   ],
   dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -87,8 +88,10 @@ let package = Package(
       [
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
-        "CSodium",
+        "CSodium", "Wire",
       ]),
 
     // Floor 6: the actors that own a core and drive it on a ring.
@@ -115,10 +118,12 @@ let package = Package(
         "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "X509", package: "swift-certificates"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
         .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "Yams", package: "Yams"),
@@ -157,10 +162,11 @@ let package = Package(
     tests(
       "Identity",
       [
-        "Identity", "CSodium",
+        "Identity", "CSodium", "Wire",
         .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
       ]),
-    tests("CBClient", ["Wire", "Ring", "DNS", "CBClient"]),
+    tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "CBClient"]),
     tests("CBPoP", ["Wire", "Ring", "CBPoP", "Identity"]),
     tests("cbterm", ["CBClient", "cbterm"]),
     tests("Architecture", []),
