@@ -60,7 +60,7 @@ public enum TokenOutcome: Sendable, Equatable {
       do throws(OAuthFailure) {
         self = .tokens(try TokenResponse(answer: answer.body))
       } catch {
-        self = .malformed("\(error)")
+        self = if case .malformedAnswer(let what) = error { .malformed(what) } else { .malformed("\(error)") }
       }
       return
     }
