@@ -40,6 +40,7 @@ let package = Package(
     .executable(name: "cbterm", targets: ["cbterm"]),
   ],
   dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -87,8 +88,18 @@ let package = Package(
       [
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
-        "CSodium",
+        "CSodium", "Wire",
+      ]),
+
+    room(
+      "Settings",
+      [
+        "Wire",
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Yams", package: "Yams"),
       ]),
 
     // Floor 6: the actors that own a core and drive it on a ring.
@@ -104,24 +115,23 @@ let package = Package(
       name: "CBClient",
       dependencies: [
         "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "CSodium",
-        .product(name: "Configuration", package: "swift-configuration"),
+        "Settings",
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: strict),
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
-        .product(name: "Configuration", package: "swift-configuration"),
+        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "X509", package: "swift-certificates"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
         .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-        .product(name: "Yams", package: "Yams"),
       ],
       exclude: ["cbpop"],
       swiftSettings: strict),
@@ -139,7 +149,7 @@ let package = Package(
     .executableTarget(
       name: "cbterm",
       dependencies: [
-        "CBClient", "CReadline",
+        "CBClient", "CReadline", "Settings",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -157,12 +167,14 @@ let package = Package(
     tests(
       "Identity",
       [
-        "Identity", "CSodium",
+        "Identity", "CSodium", "Wire",
         .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
       ]),
-    tests("CBClient", ["Wire", "Ring", "DNS", "CBClient"]),
-    tests("CBPoP", ["Wire", "Ring", "CBPoP", "Identity"]),
-    tests("cbterm", ["CBClient", "cbterm"]),
+    tests("Settings", ["Wire", "Settings"]),
+    tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "Settings", "CBClient"]),
+    tests("CBPoP", ["Wire", "Ring", "Settings", "CBPoP", "Identity"]),
+    tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
   ]
