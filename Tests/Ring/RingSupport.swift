@@ -23,6 +23,9 @@ extension Trait where Self == ConditionTrait {
   }
 }
 
+/// One after the other: several count the process's descriptors.
+@Suite(.needsRing, .serialized) enum RingTests {}
+
 /// An actor that runs what a test gives it on a ring.
 actor RingActor {
   nonisolated let ring: RingExecutor

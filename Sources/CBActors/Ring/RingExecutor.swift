@@ -209,6 +209,9 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
   public func isIsolatingCurrentContext() -> Bool? { isCurrent }
 
   private func enqueueForeign(_ job: UnownedJob) {
+    // Once pushed, the job may run, end its task and let the last owner of this ring go.
+    let lifetime = Unmanaged.passRetained(self)
+    defer { lifetime.release() }
     foreign.push(job)
     // Pairs with the fence before sleep: either this sees `sleeping`, or the ring sees the job.
     atomicMemoryFence(ordering: .sequentiallyConsistent)
