@@ -95,6 +95,14 @@ let package = Package(
         "CSodium", "Wire",
       ]),
 
+    room(
+      "Settings",
+      [
+        "Wire",
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Yams", package: "Yams"),
+      ]),
+
     // Floor 6: the actors that own a core and drive it on a ring.
     room(
       "CBActors", folder: "Actors",
@@ -108,16 +116,14 @@ let package = Package(
       name: "CBClient",
       dependencies: [
         "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "CSodium",
-        .product(name: "Configuration", package: "swift-configuration"),
+        "Settings",
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: strict),
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
-        .product(name: "Configuration", package: "swift-configuration"),
+        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -128,7 +134,6 @@ let package = Package(
         .product(name: "CryptoExtras", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-        .product(name: "Yams", package: "Yams"),
       ],
       exclude: ["cbpop"],
       swiftSettings: strict),
@@ -146,7 +151,7 @@ let package = Package(
     .executableTarget(
       name: "cbterm",
       dependencies: [
-        "CBClient", "CReadline",
+        "CBClient", "CReadline", "Settings",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -168,9 +173,10 @@ let package = Package(
         .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "CryptoExtras", package: "swift-crypto"),
       ]),
-    tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "CBClient"]),
-    tests("CBPoP", ["Wire", "Ring", "CBPoP", "Identity"]),
-    tests("cbterm", ["CBClient", "cbterm"]),
+    tests("Settings", ["Wire", "Settings"]),
+    tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "Settings", "CBClient"]),
+    tests("CBPoP", ["Wire", "Ring", "Settings", "CBPoP", "Identity"]),
+    tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
   ]

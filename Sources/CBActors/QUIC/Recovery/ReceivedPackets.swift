@@ -1,19 +1,9 @@
 import Wire
 
-/// ECN-marked packets counted in one packet-number space (RFC 9000 §13.4.1, §19.3.2).
-struct ECNCounts: Hashable, Sendable {
-  var ect0: UInt64 = 0
-  var ect1: UInt64 = 0
-  var ce: UInt64 = 0
-
-  init(ect0: UInt64 = 0, ect1: UInt64 = 0, ce: UInt64 = 0) {
-    self.ect0 = ect0
-    self.ect1 = ect1
-    self.ce = ce
-  }
-
+extension ECNCounts {
   var isZero: Bool { ect0 | ect1 | ce == 0 }
 
+  /// Counts a packet that arrived with this codepoint (RFC 9000 §13.4.1).
   mutating func count(_ codepoint: ECN) {
     switch codepoint {
     case .notECT: break
