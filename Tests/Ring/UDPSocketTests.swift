@@ -289,7 +289,7 @@ extension RingTests {
           for socket in list.value { socket.close() }
         }
       }
-      #expect(openDescriptors() == before)
+      #expect(try await descriptorsReturn(to: before))
     }
 
     @Test func stopClosesWhatIsOpen() async throws {
@@ -299,7 +299,7 @@ extension RingTests {
         try await actor.run { peer.socket = try UDPSocket(on: ring, bind: loopback4, delegate: peer) }
       }
       #expect(!peer.socket.isOpen)
-      #expect(openDescriptors() == before)
+      #expect(try await descriptorsReturn(to: before))
     }
   }
 }

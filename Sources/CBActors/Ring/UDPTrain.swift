@@ -124,7 +124,7 @@ final class ParkedTrain: RingOperation {
     // It fitted before it was parked.
     _ = train.fill(message, piece: piece, isIPv6: socket.isIPv6)
     let descriptor = socket.descriptor
-    socket.ring.submit(self) { cb_prep_sendmsg($0, descriptor, &message.pointee.header) }
+    socket.ring.submit(self) { cb_prep_message($0, descriptor, message) }
   }
 
   override func complete(result: Int32, flags: UInt32) {
