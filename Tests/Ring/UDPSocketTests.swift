@@ -299,6 +299,7 @@ extension RingTests {
         try await actor.run { peer.socket = try UDPSocket(on: ring, bind: loopback4, delegate: peer) }
       }
       #expect(!peer.socket.isOpen)
+      peer.socket = nil
       #expect(try await descriptorsReturn(to: before))
     }
   }
