@@ -369,7 +369,7 @@ private final class ConnectOperation: RingOperation {
 
   func submit(on ring: RingExecutor, _ descriptor: Int32) {
     let (address, length) = (address, length)
-    ring.submit(self) { cb_prep_connect($0, descriptor, &address.pointee.any, length) }
+    ring.submit(self) { cb_prep_connect($0, descriptor, address, length) }
   }
 
   override func complete(result: Int32, flags: UInt32) { connection.connected(result) }
