@@ -82,7 +82,8 @@ extension BufferedExchange: RequestStreamHandler {
     }
   }
   public nonisolated func receive(data: UnsafeRawBufferPointer) -> Int {
-    assumeIsolated { $0.append(data) }
+    let bytes = RingBound(data)
+    assumeIsolated { $0.append(bytes.value) }
     return data.count
   }
   public nonisolated func receiveEnd() { assumeIsolated { $0.complete() } }

@@ -53,15 +53,29 @@ public actor HTTP3Session {
     var writingEnded = false
   }
 
+  /// How a session begins.
+  enum Opening {
+    case client
+    case server(InitialRequest)
+  }
+
   init(
-    connection: consuming QUIC.Connection, settings: HTTP3.Settings, remote: SocketAddress, endpoint: QUICEndpoint,
-    socket: RingBound<UDPSocket>
+    _ opening: Opening, _ configuration: QUIC.Configuration, tls: RingBound<any TLSSession>, path: Path, now: Instant,
+    settings: HTTP3.Settings, endpoint: QUICEndpoint, socket: RingBound<UDPSocket>
   ) {
-    role = connection.role
-    http = HTTP3.Connection(role: connection.role, settings: settings)
-    quic = connection
+    switch opening {
+    case .client:
+      role = .client
+      quic = QUIC.Connection(
+        client: configuration, tls: tls.value, path: path, now: now, entropy: SystemEntropy.shared)
+    case .server(let request):
+      role = .server
+      quic = QUIC.Connection(
+        server: configuration, tls: tls.value, path: path, initial: request, now: now, entropy: SystemEntropy.shared)
+    }
+    http = HTTP3.Connection(role: role, settings: settings, greaseSeed: SystemEntropy.shared.nextUInt64())
     ring = endpoint.ring
-    self.remote = remote
+    remote = path.remote
     self.endpoint = endpoint
     self.socket = socket.value
     maximumSegments = 44
@@ -116,11 +130,12 @@ public actor HTTP3Session {
     if quic.isDrained {
       timer?.cancel()
       timer = nil
+      let ids = routedIDs
+      routedIDs = []
       endpoint.assumeIsolated { endpoint in
-        for id in routedIDs { endpoint.unroute(id) }
+        for id in ids { endpoint.unroute(id) }
         endpoint.remove(self)
       }
-      routedIDs = []
     } else if let deadline = quic.deadline {
       if timer == nil {
         timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.timerFired() } }
@@ -204,9 +219,10 @@ public actor HTTP3Session {
     }
     var ended = false
     reading: while true {
-      switch http.readData(
-        stream, on: &quic, { bytes in bound.handler.receive(data: bytes, finished: finished) })
-      {
+      let outcome = http.readData(stream, on: &quic) { bytes, _ in
+        bytes.isEmpty ? 0 : bound.handler.receive(data: bytes)
+      }
+      switch outcome {
       case .progressed: continue
       case .blocked: break reading
       case .ended:

@@ -13,7 +13,7 @@ public actor QUICEndpoint {
   private let configuration: QUIC.Configuration
   private let acceptance: Acceptance?
   private let logger: Logger
-  private let reply: UnsafeMutableRawBufferPointer
+  private let reply = ReplyBuffer()
   private var socket: UDPSocket?
   private var sessions: [ObjectIdentifier: HTTP3Session] = [:]
   private var dirty: [HTTP3Session] = []
@@ -78,10 +78,7 @@ public actor QUICEndpoint {
     endpoint.statelessResetKey = configuration.statelessResetKey
     if let acceptance { endpoint.retry = acceptance.retry }
     core = QUIC.Endpoint(endpoint, entropy: SystemEntropy.shared)
-    reply = .allocate(byteCount: 2_048, alignment: 16)
   }
-
-  deinit { reply.deallocate() }
 
   // MARK: Life
 
@@ -123,9 +120,8 @@ public actor QUICEndpoint {
     guard let socket else { throw QUICEndpointError.notStarted }
     let path = Path(local: socket.localAddress, remote: remote)
     let session = HTTP3Session(
-      connection: QUIC.Connection(
-        client: configuration, tls: tls, path: path, now: ring.refreshNow(), entropy: SystemEntropy.shared),
-      settings: settings, remote: remote, endpoint: self, socket: RingBound(socket))
+      .client, configuration, tls: RingBound(tls), path: path, now: ring.refreshNow(),
+      settings: settings, endpoint: self, socket: RingBound(socket))
     sessions[ObjectIdentifier(session)] = session
     session.assumeIsolated {
       $0.setDelegate(delegate)
@@ -169,9 +165,9 @@ public actor QUICEndpoint {
     counters.bytesReceived += UInt64(train.count)
     func finishRun(_ end: Int) {
       guard let current = run else { return }
-      let part = UnsafeMutableRawBufferPointer(rebasing: train[current.start..<end])
+      let part = RingBound(UnsafeMutableRawBufferPointer(rebasing: train[current.start..<end]))
       current.session.assumeIsolated {
-        $0.receive(part, segmentSize: segmentSize, path: path, ecn: ecn, now: now)
+        $0.receive(part.value, segmentSize: segmentSize, path: path, ecn: ecn, now: now)
       }
       run = nil
     }
@@ -179,7 +175,7 @@ public actor QUICEndpoint {
       let end = min(offset + segmentSize, train.count)
       counters.datagramsReceived += 1
       let datagram = UnsafeMutableRawBufferPointer(rebasing: train[offset..<end])
-      switch core.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply) {
+      switch core.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply.bytes) {
       case .connection(let session):
         if run?.session !== session {
           finishRun(offset)
@@ -192,7 +188,7 @@ public actor QUICEndpoint {
         finishRun(offset)
         counters.repliesSent += 1
         _ = socket?.send(
-          UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply)[..<count]),
+          UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply.bytes)[..<count]),
           UDPSend(byteCount: count, segmentSize: count, destination: path.remote, source: path.local.ip))
       case .drop:
         finishRun(offset)
@@ -211,10 +207,8 @@ public actor QUICEndpoint {
       return
     }
     let session = HTTP3Session(
-      connection: QUIC.Connection(
-        server: configuration, tls: acceptance.makeTLS(), path: path, initial: request, now: now,
-        entropy: SystemEntropy.shared),
-      settings: acceptance.settings, remote: path.remote, endpoint: self, socket: RingBound(socket))
+      .server(request), configuration, tls: RingBound(acceptance.makeTLS()), path: path, now: now,
+      settings: acceptance.settings, endpoint: self, socket: RingBound(socket))
     do {
       let delegate = try acceptance.makeDelegate(ring, path.remote)
       session.assumeIsolated { $0.setDelegate(delegate) }
@@ -226,12 +220,19 @@ public actor QUICEndpoint {
     counters.connectionsAccepted += 1
     core.halfOpen += 1
     sessions[ObjectIdentifier(session)] = session
+    let bytes = RingBound(datagram)
     session.assumeIsolated {
-      $0.receive(datagram, segmentSize: datagram.count, path: path, ecn: ecn, now: now)
+      $0.receive(bytes.value, segmentSize: bytes.value.count, path: path, ecn: ecn, now: now)
       // Its IDs are routed before the next datagram of the batch, which may be its own.
       $0.deliverEvents()
     }
   }
+}
+
+/// Where an endpoint writes its own answers.
+private final class ReplyBuffer {
+  let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 2_048, alignment: 16)
+  deinit { bytes.deallocate() }
 }
 
 public enum QUICEndpointError: Error, Hashable, Sendable {
@@ -249,8 +250,9 @@ extension QUICEndpoint: UDPSocketDelegate {
   ) {
     // Proof for the unwrap: two bits have four values, and ECN has them all.
     let mark = ECN(rawValue: ecn & 3)!
+    let bytes = RingBound(bytes)
     assumeIsolated {
-      $0.receive(bytes, segmentSize: segmentSize, path: Path(local: local, remote: remote), ecn: mark)
+      $0.receive(bytes.value, segmentSize: segmentSize, path: Path(local: local, remote: remote), ecn: mark)
     }
   }
 

@@ -163,9 +163,8 @@ private final class UDPResolverFlow: ResolverFlow, UDPSocketDelegate {
     _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
     from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
   ) {
-    resolver.assumeIsolated { [id, server] in
-      $0.received(UnsafeRawBufferPointer(bytes), on: id, from: server, over: .udp)
-    }
+    let bytes = RingBound(UnsafeRawBufferPointer(bytes))
+    resolver.assumeIsolated { [id, server] in $0.received(bytes.value, on: id, from: server, over: .udp) }
   }
 
   func udpSocket(_ socket: UDPSocket, failed error: RingError) { resolver.assumeIsolated { [id] in $0.failed(id) } }

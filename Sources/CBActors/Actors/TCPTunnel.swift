@@ -164,7 +164,8 @@ public actor TCPTunnel {
   private func received(_ bytes: UnsafeRawBufferPointer) -> Int {
     guard !isOver, let stream else { return 0 }
     lastActivity = ring.now
-    let taken = session.assumeIsolated { $0.send(bytes, finish: false, on: stream) }
+    let bytes = RingBound(bytes)
+    let taken = session.assumeIsolated { $0.send(bytes.value, finish: false, on: stream) }
     traffic.bytesToStream += UInt64(taken)
     return taken
   }
@@ -238,7 +239,10 @@ extension TCPTunnel: RequestStreamHandler {
       tunnel.awaitingResponse = nil
     }
   }
-  public nonisolated func receive(data: UnsafeRawBufferPointer) -> Int { assumeIsolated { $0.receive(data) } }
+  public nonisolated func receive(data: UnsafeRawBufferPointer) -> Int {
+    let data = RingBound(data)
+    return assumeIsolated { $0.receive(data.value) }
+  }
   public nonisolated func receiveEnd() { assumeIsolated { $0.receiveStreamEnd() } }
   public nonisolated func writable() { assumeIsolated { $0.connection?.resumeReading() } }
   public nonisolated func ended(_ reason: RequestStreamEnd) { assumeIsolated { $0.streamIsOver(reason) } }
@@ -252,7 +256,8 @@ extension TCPTunnel: TCPConnectionDelegate {
     }
   }
   public nonisolated func tcpConnection(_ connection: TCPConnection, received bytes: UnsafeRawBufferPointer) -> Int {
-    assumeIsolated { $0.received(bytes) }
+    let bytes = RingBound(bytes)
+    return assumeIsolated { $0.received(bytes.value) }
   }
   public nonisolated func tcpConnectionReceivedEnd(_ connection: TCPConnection) {
     assumeIsolated { $0.receivedConnectionEnd() }

@@ -49,8 +49,9 @@ public actor UDPFlow {
   public func send(_ payload: UnsafeRawBufferPointer) -> Bool {
     guard !isOver, let stream else { return false }
     lastActivity = ring.now
+    let payload = RingBound(payload)
     return session.assumeIsolated {
-      $0.sendDatagram(payload, contextID: UDPContext.payloadContext, on: stream)
+      $0.sendDatagram(payload.value, contextID: UDPContext.payloadContext, on: stream)
     }
   }
 
@@ -77,6 +78,12 @@ public actor UDPFlow {
     }
   }
 
+  private func receiveCapsules(_ bytes: UnsafeRawBufferPointer) {
+    var reader = capsules
+    reader.read(bytes) { _, value in receiveHTTPDatagram(value) }
+    capsules = reader
+  }
+
   private func answered(_ fields: HeaderList) {
     guard !isAccepted, !isOver, let status = fields.status, status >= 200 else { return }
     do throws(TunnelRefused) {
@@ -100,12 +107,14 @@ public actor UDPFlow {
 extension UDPFlow: RequestStreamHandler {
   public nonisolated func receive(fields: HeaderList, finished: Bool) { assumeIsolated { $0.answered(fields) } }
   public nonisolated func receive(data: UnsafeRawBufferPointer) -> Int {
-    assumeIsolated { flow in flow.capsules.read(data) { _, value in flow.receiveHTTPDatagram(value) } }
+    let bytes = RingBound(data)
+    assumeIsolated { flow in flow.receiveCapsules(bytes.value) }
     return data.count
   }
   public nonisolated func receiveEnd() { assumeIsolated { $0.close() } }
   public nonisolated func receive(datagram: UnsafeRawBufferPointer) {
-    assumeIsolated { $0.receiveHTTPDatagram(datagram) }
+    let datagram = RingBound(datagram)
+    assumeIsolated { $0.receiveHTTPDatagram(datagram.value) }
   }
   public nonisolated func writable() {}
   public nonisolated func ended(_ reason: RequestStreamEnd) { assumeIsolated { $0.end(.failure(reason)) } }

@@ -140,12 +140,19 @@ public actor UDPTunnel {
     }
   }
 
+  private func receiveCapsules(_ bytes: UnsafeRawBufferPointer) {
+    var reader = capsules
+    reader.read(bytes) { _, value in receiveHTTPDatagram(value) }
+    capsules = reader
+  }
+
   // MARK: Target to client
 
   private func receiveFromTarget(_ payload: UnsafeRawBufferPointer) {
     lastActivity = ring.now
+    let bytes = RingBound(payload)
     let sent = session.assumeIsolated { [stream] in
-      $0.sendDatagram(payload, contextID: UDPContext.payloadContext, on: stream)
+      $0.sendDatagram(bytes.value, contextID: UDPContext.payloadContext, on: stream)
     }
     if sent {
       traffic.datagramsToClient += 1
@@ -161,16 +168,16 @@ extension UDPTunnel: RequestStreamHandler {
   public nonisolated func receive(fields: HeaderList, finished: Bool) {}
 
   public nonisolated func receive(data: UnsafeRawBufferPointer) -> Int {
-    assumeIsolated { tunnel in
-      tunnel.capsules.read(data) { _, value in tunnel.receiveHTTPDatagram(value) }
-    }
+    let bytes = RingBound(data)
+    assumeIsolated { $0.receiveCapsules(bytes.value) }
     return data.count
   }
 
   public nonisolated func receiveEnd() { assumeIsolated { $0.clientFinished() } }
 
   public nonisolated func receive(datagram: UnsafeRawBufferPointer) {
-    assumeIsolated { $0.receiveHTTPDatagram(datagram) }
+    let datagram = RingBound(datagram)
+    assumeIsolated { $0.receiveHTTPDatagram(datagram.value) }
   }
 
   public nonisolated func writable() {}
@@ -183,7 +190,8 @@ extension UDPTunnel: UDPSocketDelegate {
     _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
     from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
   ) {
-    assumeIsolated { $0.receiveFromTarget(UnsafeRawBufferPointer(bytes)) }
+    let bytes = RingBound(UnsafeRawBufferPointer(bytes))
+    assumeIsolated { $0.receiveFromTarget(bytes.value) }
   }
 
   /// An ICMP error is one datagram's fate; a connected UDP flow goes on.
