@@ -4,14 +4,18 @@ import PackageDescription
 // Folders are floors: a module imports only from floors below it. Tests/Architecture reads this
 // manifest and fails when a dependency climbs; docs/architecture.md has the picture.
 
-let strict: [SwiftSetting] = [
-  .swiftLanguageMode(.v6),
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableExperimentalFeature("Lifetimes"),
-  .treatAllWarnings(as: .error),
-]
+/// Set to build the fuzzers, with every module of ours instrumented for them.
+let isFuzzing = Context.environment["CBR_FUZZ"] != nil
+
+let strict: [SwiftSetting] =
+  [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .treatAllWarnings(as: .error),
+  ] + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer"])] : [])
 
 /// A module of the shared actor library, in its own folder under `Sources/CBActors`.
 func room(
@@ -184,3 +188,12 @@ let package = Package(
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
   ]
 )
+
+if isFuzzing {
+  package.targets += [
+    .executableTarget(
+      name: "FuzzQUIC", dependencies: ["Wire", "PacketCrypto", "QUIC"], path: "Tests/Fuzz/QUIC", exclude: ["corpus"],
+      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])])
+  ]
+}

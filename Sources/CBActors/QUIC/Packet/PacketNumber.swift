@@ -27,6 +27,8 @@ public enum PacketNumber {
     let candidate = expected & ~(window - 1) | UInt64(truncated)
     if candidate &+ half <= expected, candidate < (1 << 62) - window { return candidate + window }
     if candidate > expected &+ half, candidate >= window { return candidate - window }
+    // Beyond the last number there is none: below it, then, and the AEAD decides.
+    if candidate > max { return candidate - window }
     return candidate
   }
 }

@@ -91,8 +91,9 @@ extension ByteWriter {
   public mutating func finishPacket(
     _ start: PacketStart, key: borrowing PacketKey, headerProtection: borrowing HeaderProtectionKey
   ) -> Int? {
-    // RFC 9001 §5.4.2: "endpoints MUST provide at least 4 bytes of ciphertext after the beginning of the packet number"
-    // is met with the tag counted as ciphertext: number and payload together make 4 bytes.
+    // RFC 9001 §5.4.2: "packets are padded so that the combined lengths of the encoded packet number and protected
+    // payload is at least 4 bytes longer than the sample required for header protection." The tag is as long as the
+    // sample, so number and plaintext must make four bytes.
     let short = 4 - (count - start.packetNumberOffset)
     if short > 0 { write(zeros: short) }
     let payloadLength = count - start.payloadOffset
