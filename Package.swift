@@ -168,7 +168,7 @@ let package = Package(
     tests("Wire", ["Wire"]),
     tests("PacketCrypto", ["Wire", "PacketCrypto"]),
     tests("Ring", ["Wire", "Ring"]),
-    tests("QUIC", ["Wire", "PacketCrypto", "QUIC"]),
+    tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("DNS", ["Wire", "DNS"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),

@@ -174,6 +174,9 @@ public struct Connection: ~Copyable {
   /// The session was resumed from a ticket.
   public var isResumed: Bool { tls.isResumed }
 
+  /// Streams that are not over and forgotten.
+  public var liveStreamCount: Int { streams.table.count }
+
   /// The path that packets take now.
   public var path: Path { active.path }
 
