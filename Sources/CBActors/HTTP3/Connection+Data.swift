@@ -79,24 +79,39 @@ extension Connection {
   private static func beginFrame<T: StreamTransport & ~Copyable>(
     _ id: StreamID, _ count: Int, _ owed: inout Int, _ unsent: inout [UInt8], on transport: inout T
   ) -> Bool {
-    let room = transport.writableBytes(id)
-    // A frame as long as there is room for leaves none half-sent. Without room the header is offered all the
-    // same, since only a write that falls short makes the transport say when there is room again.
-    let length = room > headerLimit ? min(count, room - headerLimit) : count
+    let (length, size) = fit(count, into: transport.writableBytes(id))
     var storage: (UInt64, UInt64) = (0, 0)
-    let (size, taken) = withUnsafeMutableBytes(of: &storage) { buffer -> (Int, Int) in
+    let taken = withUnsafeMutableBytes(of: &storage) { buffer -> Int in
       var writer = ByteWriter(buffer)
-      writer.writeVarint(FrameType.data.rawValue)
-      writer.writeVarint(UInt64(length))
-      return (writer.count, transport.write(id, writer.written, finish: false))
+      writer.write(UInt8(FrameType.data.rawValue))
+      switch size {
+      case 1: writer.write(UInt8(truncatingIfNeeded: length))
+      case 2: writer.write(UInt16(truncatingIfNeeded: length) | 0x4000)
+      case 4: writer.write(UInt32(truncatingIfNeeded: length) | 0x8000_0000)
+      default: writer.write(UInt64(length) | 0xc000_0000_0000_0000)
+      }
+      return transport.write(id, writer.written, finish: false)
     }
     guard taken > 0 else { return false }
     owed = length
-    if taken < size {
-      withUnsafeBytes(of: storage) { unsent.append(contentsOf: $0[taken..<size]) }
+    if taken < 1 + size {
+      withUnsafeBytes(of: storage) { unsent.append(contentsOf: $0[taken...size]) }
       return false
     }
     return true
+  }
+
+  /// The payload of the next frame and the bytes of its length, for `room` bytes of frame.
+  ///
+  /// What does not fit whole is cut so that the frame fills the room to the byte, in a longer coding of its
+  /// length if need be. So no frame is left half-sent, and the next header is refused whole, which makes the
+  /// transport say when there is room again. In two bytes or less no payload fits, and the frame is begun all the
+  /// same: room may never come in larger pieces.
+  static func fit(_ count: Int, into room: Int) -> (length: Int, size: Int) {
+    let size = Varint.length(of: UInt64(count))
+    if count <= room - 1 - size || room < 3 { return (count, size) }
+    let filling = room - 2 < 0x40 ? 1 : room - 3 < 0x4000 ? 2 : room - 5 < 0x4000_0000 ? 4 : 8
+    return (room - 1 - filling, filling)
   }
 
   /// Hands the next content to `body`, which returns how many bytes it consumed. `finished` is true with the
