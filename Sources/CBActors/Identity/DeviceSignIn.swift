@@ -56,10 +56,13 @@ public struct DeviceSignIn: Sendable {
 
   /// Signs in: shows the user what to approve, polls until it is decided, returns the tokens.
   ///
-  /// - Parameter show: called once, before the first poll. What it is given is safe to print.
+  /// - Parameters:
+  ///   - show: called once, before the first poll. What it is given is safe to print.
+  ///   - delayed: called when the server asked for slower polling, or a poll met no useful answer.
   /// - Throws: ``SignInFailure``; `.cancelled` when the task is cancelled.
   public func run(
-    show: @Sendable (DeviceAuthorization) async -> Void
+    show: @Sendable (DeviceAuthorization) async -> Void,
+    delayed: @Sendable (_ reason: String) async -> Void = { _ in }
   ) async throws(SignInFailure) -> TokenResponse {
     let authorization: DeviceAuthorization
     do {
@@ -75,6 +78,7 @@ public struct DeviceSignIn: Sendable {
       case .poll:
         let outcome = await client.poll(authorization.deviceCode)
         flow.receive(outcome, at: clock.now())
+        if let reason = outcome.delay { await delayed(reason) }
       case .wait(let deadline):
         do {
           try await clock.sleep(until: deadline)

@@ -80,3 +80,16 @@ public enum TokenOutcome: Sendable, Equatable {
     }
   }
 }
+
+extension TokenOutcome {
+  /// Why the next poll comes later than usual; nil when it does not.
+  var delay: String? {
+    switch self {
+    case .refused(let error) where error.code == "slow_down": "the issuer asks for slower polling"
+    case .tokens, .refused: nil
+    case .unreachable(let failure): failure.description
+    case .busy(let status, _): "the issuer answered with HTTP status \(status)"
+    case .malformed(let what): "the issuer's answer is malformed: \(what)"
+    }
+  }
+}

@@ -23,6 +23,8 @@ public struct VerifiedIdentity: Sendable, Equatable {
   public let roleOrganisations: [String: Set<String>]
   /// The organisation the user belongs to (`urn:zitadel:iam:user:resourceowner:*`).
   public let organisation: Organisation?
+  /// `jti`, where the issuer names its tokens.
+  public let tokenID: String?
   public let issuedAt: Date?
   public let expiresAt: Date
   /// The first eight bytes of the token's hash, in hexadecimal: tells tokens apart in a log and says
@@ -42,6 +44,7 @@ extension VerifiedIdentity {
     self.issuedAt = issuedAt
     self.expiresAt = expiresAt
     tokenFingerprint = fingerprint
+    tokenID = claims["jti"]?.string
     clientID = claims["client_id"]?.string ?? claims["azp"]?.string
     name = (claims["name"]?.string ?? claims["preferred_username"]?.string)?.displayable(limit: 200)
     email = claims["email"]?.string?.displayable(limit: 254)

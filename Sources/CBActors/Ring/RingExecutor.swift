@@ -1,4 +1,5 @@
 import CLinux
+import Dispatch
 import Glibc
 import Synchronization
 public import Wire
@@ -44,6 +45,7 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
   var batchEnds: ContiguousArray<any BatchEndObserver> = []
   var batchEndsRunning: ContiguousArray<any BatchEndObserver> = []
   var resources: [ObjectIdentifier: any RingResource] = [:]
+  var retired: ContiguousArray<any RingResource> = []
   var trainGroup: BufferGroup?
   var datagramGroup: BufferGroup?
   let completions: UnsafeMutablePointer<UnsafeMutablePointer<io_uring_cqe>?>
@@ -134,6 +136,26 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
     pthread_join(handle, nil)
   }
 
+  /// ``stop()`` for asynchronous code, which may be running on this very ring: nonisolated code that
+  /// awaited an actor of a ring goes on there.
+  public func shutdown() async {
+    await withCheckedContinuation { continuation in
+      DispatchQueue.global().async {
+        self.stop()
+        continuation.resume()
+      }
+    }
+  }
+
+  /// Moves the nonisolated code that calls it to the global pool. Code that awaited an actor of a ring
+  /// goes on at the ring's thread, where it would hold up packets: whatever computes long or blocks
+  /// leaves first. An actor's own code is back on its ring after the call.
+  @concurrent
+  public static func leave() async {
+    guard current != nil else { return }
+    await withCheckedContinuation { continuation in DispatchQueue.global().async { continuation.resume() } }
+  }
+
   /// What the starting thread hands the new one, and hears back.
   private final class Launch {
     let ring: RingExecutor
@@ -187,6 +209,9 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
   public func isIsolatingCurrentContext() -> Bool? { isCurrent }
 
   private func enqueueForeign(_ job: UnownedJob) {
+    // Once pushed, the job may run, end its task and let the last owner of this ring go.
+    let lifetime = Unmanaged.passRetained(self)
+    defer { lifetime.release() }
     foreign.push(job)
     // Pairs with the fence before sleep: either this sees `sleeping`, or the ring sees the job.
     atomicMemoryFence(ordering: .sequentiallyConsistent)

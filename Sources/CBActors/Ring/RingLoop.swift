@@ -33,6 +33,7 @@ extension RingExecutor {
     if mustPoll { _ = cb_ring_submit_and_poll(ring) } else { sleep() }
     reap()
     runBatchEnds()
+    if !retired.isEmpty { retired = [] }
   }
 
   private var mustPoll: Bool { !jobs.isEmpty || !batchEnds.isEmpty || submissions.hasBacklog }
@@ -171,7 +172,10 @@ extension RingExecutor {
     resources[ObjectIdentifier(resource)] = resource
   }
 
-  func remove(_ resource: any RingResource) { resources[ObjectIdentifier(resource)] = nil }
+  /// Lets go of a resource at the end of the turn: it is still in the middle of its own call.
+  func remove(_ resource: any RingResource) {
+    if let removed = resources.removeValue(forKey: ObjectIdentifier(resource)) { retired.append(removed) }
+  }
 
   func buffers(_ kind: BufferGroup.Kind) throws(RingError) -> BufferGroup {
     switch kind {

@@ -89,3 +89,8 @@ struct SubmissionQueue: ~Copyable {
     return (operation, isLast)
   }
 }
+
+extension io_uring_sqe {
+  /// An operation that only completes.
+  mutating func prepareNothing() { cb_prep_nop(&self) }
+}

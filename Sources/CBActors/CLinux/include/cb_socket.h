@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 
 // An address and a port in host byte order. `family` is 4, 6 or 0 for none; an IPv4 address is in `low`.

@@ -7,6 +7,8 @@ struct FrameLog: Sendable {
   private(set) var start: UInt64 = 0
   private(set) var end: UInt64 = 0
 
+  /// Slots allocated.
+  var capacity: Int { storage.count }
   var count: Int { Int(end - start) }
 
   subscript(position: UInt64) -> SentFrame { storage[Int(truncatingIfNeeded: position) & mask] }

@@ -38,9 +38,10 @@ struct HyStart: Sendable {
       sampleCount = 0
       if let state = conservative {
         conservative = (state.baseline, state.rounds + 1)
-        if state.rounds + 1 >= Self.conservativeRounds { return .leave }
       }
     }
+    // Said until it is heeded: an ACK that finds the window unused changes nothing.
+    if let conservative, conservative.rounds >= Self.conservativeRounds { return .leave }
     if let rttSample {
       currentRoundMinimum = min(currentRoundMinimum, rttSample)
       sampleCount += 1

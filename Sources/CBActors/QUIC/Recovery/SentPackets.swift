@@ -17,6 +17,8 @@ struct SentPackets: Sendable {
 
   var isEmpty: Bool { base == next }
   var count: Int { Int(next - base) }
+  /// Slots allocated.
+  var capacity: Int { storage.count }
   var isFull: Bool { count >= Self.limit }
 
   /// Only for numbers in `base..<next`.
