@@ -165,7 +165,7 @@ import Wire
   @Test func everySetIsBounded() throws {
     var records: [String: [RecordData]] = [:]
     records["_cloudbridge._udp.pop.example SRV"] = try (0..<100).map { try srv(UInt16($0), 0, 1, "n\($0).example") }
-    for index in 0..<100 { records["n\(index).example A"] = (0..<200).map { four(UInt8($0)) } }
+    for index in 0..<100 { records["n\(index).example A"] = (0..<200).map { .a(IPv4Address(10, 0, UInt8(index), $0)) } }
     #expect(try found(records).count == Discovery.maximumCandidates)
   }
 

@@ -60,7 +60,7 @@ import Wire
     #expect(text.hasPrefix("HTTP/1.1 501 Not Implemented\r\n"))
     #expect(text.contains("CONNECT"))
     #expect(text.contains("SOCKS5"))
-    let parts = try #require(text.range(of: "\r\n\r\n"))
+    let parts = try #require(text.firstRange(of: "\r\n\r\n"))
     #expect(text.contains("Content-Length: \(text[parts.upperBound...].utf8.count)\r\n"))
     guard case .refused(_, let other) = run("PUT / HTTP/1.1\r\n\r\n") else { return }
     #expect(String(decoding: other, as: UTF8.self).contains("\r\nAllow: CONNECT\r\n"))
