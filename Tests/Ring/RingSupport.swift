@@ -91,5 +91,12 @@ func openDescriptors() -> Int {
   return count
 }
 
+/// True once no more descriptors are open than before: a ring's last owner may let go a moment after the
+/// test's own code has gone on, that of an earlier test as well.
+func descriptorsReturn(to before: Int) async throws -> Bool {
+  for _ in 0..<2_000 where openDescriptors() > before { try await Task.sleep(for: .milliseconds(1)) }
+  return openDescriptors() <= before
+}
+
 let loopback4 = SocketAddress(.v4(.loopback), port: 0)
 let loopback6 = SocketAddress(.v6(.loopback), port: 0)

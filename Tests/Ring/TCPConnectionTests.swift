@@ -202,7 +202,7 @@ extension RingTests {
           // Stop closes the rest.
         }
       }
-      #expect(openDescriptors() == before)
+      #expect(try await descriptorsReturn(to: before))
     }
   }
 }

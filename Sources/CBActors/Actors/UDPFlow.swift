@@ -1,6 +1,6 @@
 public import HTTP3
 import MASQUE
-public import QUIC
+import QUIC
 public import Ring
 public import Wire
 

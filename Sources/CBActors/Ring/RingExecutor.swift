@@ -152,8 +152,10 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
   /// leaves first. An actor's own code is back on its ring after the call.
   @concurrent
   public static func leave() async {
-    guard current != nil else { return }
-    await withCheckedContinuation { continuation in DispatchQueue.global().async { continuation.resume() } }
+    // Resumed before it has suspended, the task would go on here: then once more.
+    while current != nil {
+      await withCheckedContinuation { continuation in DispatchQueue.global().async { continuation.resume() } }
+    }
   }
 
   /// What the starting thread hands the new one, and hears back.

@@ -8,15 +8,21 @@ actor SOCKSConnection: ProxyConnection {
   nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
   private let flows: Flows
+  private let failed: @Sendable (ClientError) -> Void
   private var done: (@Sendable () -> Void)?
   private var connection: TCPConnection?
   private var negotiation = SOCKS5.Negotiation()
   private var association: UDPAssociation?
   private var opening: Task<Void, Never>?
 
-  init(ring: RingExecutor, flows: Flows, done: @escaping @Sendable () -> Void) {
+  /// - Parameter failed: hears why a tunnel could not be opened.
+  init(
+    ring: RingExecutor, flows: Flows, failed: @escaping @Sendable (ClientError) -> Void = { _ in },
+    done: @escaping @Sendable () -> Void
+  ) {
     self.ring = ring
     self.flows = flows
+    self.failed = failed
     self.done = done
   }
 
@@ -60,6 +66,7 @@ actor SOCKSConnection: ProxyConnection {
       self.done = nil
       tunnel.assumeIsolated { $0.attach(connection, first: remainder) }
     } catch {
+      failed(error)
       send(Self.reply(for: error).bytes())
       end()
     }

@@ -64,7 +64,9 @@ struct CBPop: AsyncParsableCommand {
     ) { ready in
       logger.notice("QUIC", metadata: ["listen": "\(ready.addresses.joined(separator: " "))"])
       if let issuer = ready.issuer { logger.notice("sign-in", metadata: ["issuer": "\(issuer)"]) }
-      if let dns = ready.dns { logger.notice("discovery", metadata: ["dns": "\(dns)", "domain": "\(settings.dev.domain)"]) }
+      if let dns = ready.dns {
+        logger.notice("discovery", metadata: ["dns": "\(dns)", "domain": "\(settings.dev.domain)"])
+      }
       if let file = ready.certificateAuthorityFile { logger.notice("trust", metadata: ["caFile": "\(file)"]) }
       logger.notice("cbpop is ready")
     }
