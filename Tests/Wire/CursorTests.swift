@@ -4,10 +4,11 @@ import Wire
 @Suite("Cursors over bytes")
 struct CursorTests {
   // RFC 9000 §A.1: the sample variable-length integers.
-  @Test(arguments: [
-    ([0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c] as [UInt8], 151_288_809_941_952_652 as UInt64),
-    ([0x9d, 0x7f, 0x3e, 0x7d], 494_878_333), ([0x7b, 0xbd], 15_293), ([0x25], 37), ([0x40, 0x25], 37),
-  ])
+  @Test(
+    arguments: [
+      ([0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c], 151_288_809_941_952_652),
+      ([0x9d, 0x7f, 0x3e, 0x7d], 494_878_333), ([0x7b, 0xbd], 15_293), ([0x25], 37), ([0x40, 0x25], 37),
+    ] as [([UInt8], UInt64)])
   func varintSamples(bytes: [UInt8], value: UInt64) {
     bytes.withUnsafeBytes { raw in
       var reader = ByteReader(raw)

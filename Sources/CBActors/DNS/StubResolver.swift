@@ -57,6 +57,14 @@ public struct StubResolver {
     public var records: [Record]
     /// When the first TTL among them runs out.
     public var expires: Instant
+
+    public init(question: Question, canonicalName: DNSName, aliases: [Record], records: [Record], expires: Instant) {
+      self.question = question
+      self.canonicalName = canonicalName
+      self.aliases = aliases
+      self.records = records
+      self.expires = expires
+    }
   }
 
   public enum Failure: Error, Hashable, Sendable {
