@@ -35,7 +35,7 @@ private struct Stage: Sendable {
     configure(&configuration)
     let time = MovableTime()
     var logger = Logger(label: "issuer-test")
-    logger.logLevel = .error
+    logger.logLevel = .critical
     let server = try DevIssuer(configuration: configuration, logger: logger, now: { time.wall })
     let running = Task { try await server.run() }
     defer { running.cancel() }
@@ -137,7 +137,7 @@ private struct Stage: Sendable {
         try await stage.client.userinfo(first.accessToken)
       }
       await #expect(throws: OAuthFailure.self) { try await stage.client.refresh(first.refreshToken!) }
-      do {
+      do throws(OAuthFailure) {
         _ = try await stage.client.refresh(second.refreshToken!)
         Issue.record("a stolen session went on")
       } catch {
@@ -210,9 +210,9 @@ private struct Stage: Sendable {
       let port = try #require(stage.issuer.split(separator: ":").last.flatMap { UInt16($0) })
       configuration.address = SocketAddress(.v4(IPv4Address(127, 0, 0, 1)), port: port)
       let second = try DevIssuer(configuration: configuration, logger: Logger(label: "t"))
-      async let ended: Void = second.run()
+      let running = Task { try await second.run() }
       await #expect(throws: DevIssuer.StartError.self) { try await second.issuer() }
-      await #expect(throws: (any Error).self) { try await ended }
+      await #expect(throws: (any Error).self) { try await running.value }
     }
   }
 }

@@ -14,7 +14,12 @@ private func at(_ seconds: Double) -> Date { start.addingTimeInterval(seconds) }
     DeviceCodeLedger(limits: .init(lifetime: 300, interval: 5, pending: pending))
   }
 
-  @Test func codesAreOfTheAlphabetAndReadBack() throws {
+  private func issue(_ ledger: inout DeviceCodeLedger, scopes: [String]) throws -> DeviceCodeLedger.Issued {
+    let issued = ledger.issue(clientID: "c", scopes: scopes, at: at(0), entropy: entropy)
+    return try #require(issued)
+  }
+
+  @Test func codesAreOfTheAlphabetAndReadBack() {
     for _ in 0..<500 {
       let code = UserCode(entropy: entropy)
       #expect(code.letters.utf8.count == 8)
@@ -29,7 +34,7 @@ private func at(_ seconds: Double) -> Date { start.addingTimeInterval(seconds) }
 
   @Test func pollingTooFastIsSlowedForGood() throws {
     var ledger = ledger()
-    let issued = try #require(ledger.issue(clientID: "c", scopes: [], at: at(0), entropy: entropy))
+    let issued = try issue(&ledger, scopes: [])
     #expect(ledger.poll(issued.deviceCode, clientID: "c", at: at(5)) == .pending)
     #expect(ledger.poll(issued.deviceCode, clientID: "c", at: at(9)) == .slowDown)
     // Ten seconds now, from the last request.
@@ -39,7 +44,7 @@ private func at(_ seconds: Double) -> Date { start.addingTimeInterval(seconds) }
 
   @Test func aWordCountsOnce() throws {
     var ledger = ledger()
-    let issued = try #require(ledger.issue(clientID: "c", scopes: ["openid"], at: at(0), entropy: entropy))
+    let issued = try issue(&ledger, scopes: ["openid"])
     let code = "\(issued.userCode)"
     #expect(ledger.decide(code, approvedBy: "alice", at: at(1)) == .done)
     #expect(ledger.decide(code, approvedBy: nil, at: at(2)) == .unknown)
@@ -51,7 +56,7 @@ private func at(_ seconds: Double) -> Date { start.addingTimeInterval(seconds) }
 
   @Test func codesLapseAndAreForgotten() throws {
     var ledger = ledger()
-    let issued = try #require(ledger.issue(clientID: "c", scopes: [], at: at(0), entropy: entropy))
+    let issued = try issue(&ledger, scopes: [])
     #expect(ledger.decide("\(issued.userCode)", approvedBy: "a", at: at(300)) == .unknown)
     #expect(ledger.poll(issued.deviceCode, clientID: "c", at: at(300)) == .expired)
     _ = ledger.issue(clientID: "c", scopes: [], at: at(600), entropy: entropy)
@@ -69,7 +74,7 @@ private func at(_ seconds: Double) -> Date { start.addingTimeInterval(seconds) }
 
   @Test func guessesAreBounded() throws {
     var ledger = ledger()
-    let issued = try #require(ledger.issue(clientID: "c", scopes: [], at: at(0), entropy: entropy))
+    let issued = try issue(&ledger, scopes: [])
     for guess in 0..<10 {
       #expect(ledger.decide("BBBB-BBBB", approvedBy: "mallory", at: at(Double(guess))) == .unknown)
     }
@@ -85,7 +90,8 @@ private func at(_ seconds: Double) -> Date { start.addingTimeInterval(seconds) }
     var ledger = SessionLedger(refreshLifetime: 100)
     let (session, first) = ledger.open(
       user: "a", clientID: "c", scopes: ["offline_access"], at: at(0), entropy: entropy)
-    let (renewed, second) = try #require(ledger.rotate(try #require(first), clientID: "c", at: at(1), entropy: entropy))
+    let rotated = ledger.rotate(try #require(first), clientID: "c", at: at(1), entropy: entropy)
+    let (renewed, second) = try #require(rotated)
     #expect(renewed.id == session.id && second != first)
     #expect(ledger.session(ofTokenID: session.tokenID) == nil)
     #expect(ledger.session(ofTokenID: renewed.tokenID)?.user == "a")
@@ -103,7 +109,8 @@ private func at(_ seconds: Double) -> Date { start.addingTimeInterval(seconds) }
   @Test func refreshTokensLapseUnused() throws {
     var ledger = SessionLedger(refreshLifetime: 100)
     let (_, token) = ledger.open(user: "a", clientID: "c", scopes: ["offline_access"], at: at(0), entropy: entropy)
-    let (_, next) = try #require(ledger.rotate(token!, clientID: "c", at: at(99), entropy: entropy))
+    let rotated = ledger.rotate(token!, clientID: "c", at: at(99), entropy: entropy)
+    let (_, next) = try #require(rotated)
     #expect(ledger.rotate(next, clientID: "c", at: at(199), entropy: entropy) == nil)
   }
 
