@@ -2,7 +2,5 @@
 ///
 /// - Throws: ``ClientError/Kind/configuration`` when the profile asks for what cannot be had.
 public func makeEngine(profile: Profile) throws(ClientError) -> any ClientEngine {
-  throw ClientError(
-    .failure, "this build of the client has no engine",
-    hint: "profile '\(profile.name)' was read; only the profile commands work")
+  try CloudBridgeClient(profile: profile)
 }

@@ -23,6 +23,9 @@ extension Trait where Self == ConditionTrait {
   }
 }
 
+/// One after the other: several count the process's descriptors.
+@Suite(.needsRing, .serialized) enum RingTests {}
+
 /// An actor that runs what a test gives it on a ring.
 actor RingActor {
   nonisolated let ring: RingExecutor
@@ -86,6 +89,13 @@ func openDescriptors() -> Int {
   var count = 0
   while readdir(directory) != nil { count += 1 }
   return count
+}
+
+/// True once no more descriptors are open than before: a ring's last owner may let go a moment after the
+/// test's own code has gone on, that of an earlier test as well.
+func descriptorsReturn(to before: Int) async throws -> Bool {
+  for _ in 0..<2_000 where openDescriptors() > before { try await Task.sleep(for: .milliseconds(1)) }
+  return openDescriptors() <= before
 }
 
 let loopback4 = SocketAddress(.v4(.loopback), port: 0)

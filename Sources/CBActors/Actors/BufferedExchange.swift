@@ -1,5 +1,5 @@
 public import HTTP3
-public import QUIC
+import QUIC
 public import Ring
 
 /// One request whose whole response fits in memory, such as a PoP's own pages.
@@ -41,7 +41,7 @@ public actor BufferedExchange {
   }
 
   private func run(_ request: HeaderList) async throws -> Response {
-    let stream = try session.assumeIsolated { try $0.request(request, finish: true, handler: self) }
+    let stream = try await session.request(request, finish: true, handler: self)
     guard let stream else { throw TunnelError.noStream }
     return try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in

@@ -38,6 +38,8 @@ public actor HTTP3Session {
   private var delegate: (any HTTP3SessionDelegate)?
   private var handlers: [StreamID: BoundStream] = [:]
   private var timer: RingTimer?
+  private var routedIDs: Set<ConnectionID> = []
+  private var isHandshaking = true
   private var isDirty = false
   private var cancellations: [(StreamID, HTTP3.ErrorCode)] = []
   private var closeReason: CloseReason?
@@ -53,7 +55,7 @@ public actor HTTP3Session {
 
   init(
     connection: consuming QUIC.Connection, settings: HTTP3.Settings, remote: SocketAddress, endpoint: QUICEndpoint,
-    socket: RingBound<UDPSocket>, delegate: (any HTTP3SessionDelegate)?
+    socket: RingBound<UDPSocket>
   ) {
     role = connection.role
     http = HTTP3.Connection(role: connection.role, settings: settings)
@@ -62,9 +64,11 @@ public actor HTTP3Session {
     self.remote = remote
     self.endpoint = endpoint
     self.socket = socket.value
-    self.delegate = delegate
     maximumSegments = 44
   }
+
+  /// Before the first datagram.
+  func setDelegate(_ delegate: (any HTTP3SessionDelegate)?) { self.delegate = delegate }
 
   // MARK: Fed by the endpoint
 
@@ -112,7 +116,11 @@ public actor HTTP3Session {
     if quic.isDrained {
       timer?.cancel()
       timer = nil
-      endpoint.assumeIsolated { $0.remove(self) }
+      endpoint.assumeIsolated { endpoint in
+        for id in routedIDs { endpoint.unroute(id) }
+        endpoint.remove(self)
+      }
+      routedIDs = []
     } else if let deadline = quic.deadline {
       if timer == nil {
         timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.timerFired() } }
@@ -130,12 +138,18 @@ public actor HTTP3Session {
 
   // MARK: Events
 
-  private func deliverEvents() {
+  func deliverEvents() {
     while let event = quic.nextEvent() {
       switch event {
-      case .connectionIDIssued(let id): endpoint.assumeIsolated { $0.route(id, to: self) }
-      case .connectionIDRetired(let id): endpoint.assumeIsolated { $0.unroute(id) }
-      case .handshakeCompleted: http.start(on: &quic)
+      case .connectionIDIssued(let id):
+        routedIDs.insert(id)
+        endpoint.assumeIsolated { $0.route(id, to: self) }
+      case .connectionIDRetired(let id):
+        routedIDs.remove(id)
+        endpoint.assumeIsolated { $0.unroute(id) }
+      case .handshakeCompleted:
+        handshakeEnded()
+        http.start(on: &quic)
       case .streamFinished(let stream):
         http.handle(event, on: &quic)
         finishedWriting(stream)
@@ -191,7 +205,7 @@ public actor HTTP3Session {
     var ended = false
     reading: while true {
       switch http.readData(
-        stream, on: &quic, { bytes, finished in bound.handler.receive(data: bytes, finished: finished) })
+        stream, on: &quic, { bytes in bound.handler.receive(data: bytes, finished: finished) })
       {
       case .progressed: continue
       case .blocked: break reading
@@ -224,9 +238,16 @@ public actor HTTP3Session {
     bound.handler.ended(reason)
   }
 
+  private func handshakeEnded() {
+    guard isHandshaking else { return }
+    isHandshaking = false
+    if role == .server { endpoint.assumeIsolated { $0.handshakeEnded() } }
+  }
+
   private func connectionClosed(_ reason: CloseReason) {
     guard closeReason == nil else { return }
     closeReason = reason
+    handshakeEnded()
     let bound = handlers
     handlers = [:]
     for stream in bound.values { stream.handler.ended(.connectionClosed(reason)) }
@@ -332,7 +353,7 @@ extension HTTP3Session {
   /// Tells the peer to send no new requests here (RFC 9114 §5.2).
   public func goAway() {
     guard closeReason == nil else { return }
-    http.goAway(on: &quic)
+    http.goAway(final: true, on: &quic)
     markDirty()
   }
 

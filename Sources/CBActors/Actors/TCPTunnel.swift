@@ -87,7 +87,7 @@ public actor TCPTunnel {
   /// Sends a client's request and waits for the final response. Throws ``RequestStreamEnd``, or
   /// ``TunnelError/noStream`` when the PoP allows no more streams now.
   public func request(_ fields: HeaderList) async throws -> HeaderList {
-    let opened = try session.assumeIsolated { try $0.request(fields, finish: false, handler: self) }
+    let opened = try await session.request(fields, finish: false, handler: self)
     guard let opened else { throw TunnelError.noStream }
     stream = opened
     return try await withTaskCancellationHandler {
@@ -102,9 +102,14 @@ public actor TCPTunnel {
   }
 
   /// Binds the application's connection to the agreed tunnel, and lets bytes flow.
-  public func attach(_ connection: sending TCPConnection) {
-    guard !isOver else { return connection.abort() }
+  ///
+  /// - Parameter first: what the application sent ahead; at most a few hundred bytes, so it fits the stream's window.
+  public func attach(_ connection: TCPConnection, first: [UInt8]) {
+    guard !isOver, let stream else { return connection.abort() }
     self.connection = connection
+    if !first.isEmpty {
+      session.assumeIsolated { session in first.withUnsafeBytes { _ = session.send($0, finish: false, on: stream) } }
+    }
     connection.start(delegate: self)
     begin()
   }

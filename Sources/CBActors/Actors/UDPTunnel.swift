@@ -105,7 +105,9 @@ public actor UDPTunnel {
   /// The client has closed its side: so do we (RFC 9298 §3.1).
   private func clientFinished() {
     guard !isOver else { return }
-    session.assumeIsolated { [stream] in _ = $0.send(UnsafeRawBufferPointer(start: nil, count: 0), finish: true, on: stream) }
+    session.assumeIsolated { [stream] in
+      _ = $0.send(UnsafeRawBufferPointer(start: nil, count: 0), finish: true, on: stream)
+    }
     end()
   }
 
@@ -142,7 +144,9 @@ public actor UDPTunnel {
 
   private func receiveFromTarget(_ payload: UnsafeRawBufferPointer) {
     lastActivity = ring.now
-    let sent = session.assumeIsolated { [stream] in $0.sendDatagram(payload, contextID: UDPContext.payloadContext, on: stream) }
+    let sent = session.assumeIsolated { [stream] in
+      $0.sendDatagram(payload, contextID: UDPContext.payloadContext, on: stream)
+    }
     if sent {
       traffic.datagramsToClient += 1
       traffic.bytesToClient += UInt64(payload.count)

@@ -152,8 +152,10 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
   /// leaves first. An actor's own code is back on its ring after the call.
   @concurrent
   public static func leave() async {
-    guard current != nil else { return }
-    await withCheckedContinuation { continuation in DispatchQueue.global().async { continuation.resume() } }
+    // Resumed before it has suspended, the task would go on here: then once more.
+    while current != nil {
+      await withCheckedContinuation { continuation in DispatchQueue.global().async { continuation.resume() } }
+    }
   }
 
   /// What the starting thread hands the new one, and hears back.
@@ -209,6 +211,9 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
   public func isIsolatingCurrentContext() -> Bool? { isCurrent }
 
   private func enqueueForeign(_ job: UnownedJob) {
+    // Once pushed, the job may run, end its task and let the last owner of this ring go.
+    let lifetime = Unmanaged.passRetained(self)
+    defer { lifetime.release() }
     foreign.push(job)
     // Pairs with the fence before sleep: either this sees `sleeping`, or the ring sees the job.
     atomicMemoryFence(ordering: .sequentiallyConsistent)

@@ -65,6 +65,7 @@ public final class TCPConnection {
   private var writableOwed = false
   private var finishAsked = false
   private var finished = false
+  private var closesWhenSent = false
 
   private init(
     _ descriptor: Int32, on ring: RingExecutor, remote: SocketAddress, state: State, connect: ConnectOperation?,
@@ -137,12 +138,14 @@ public final class TCPConnection {
     return connection
   }
 
-  /// Gives an accepted connection its owner and begins to read.
+  /// Gives an accepted connection its owner, or an open one a new owner, and reads on: bytes that the
+  /// last owner did not take are handed over first.
   public func start(delegate: any TCPConnectionDelegate) {
     ring.preconditionIsCurrent()
-    guard state == .open, self.delegate == nil else { return }
+    guard state == .open else { return }
     self.delegate = delegate
-    arm()
+    isPaused = true
+    resumeReading()
   }
 
   fileprivate func connected(_ result: Int32) {
@@ -272,6 +275,7 @@ public final class TCPConnection {
     guard state == .open else { return finishIfIdle() }
     if result < 0, result != -EAGAIN, result != -EINTR { return fail(.system("send", result)) }
     if result > 0 { sending.drop(Int(result)) }
+    if closesWhenSent, sending.isEmpty { return close() }
     flush()
     if writableOwed, sending.count <= options.sendQueueSize / 2 {
       writableOwed = false
@@ -280,6 +284,22 @@ public final class TCPConnection {
   }
 
   // MARK: Closing
+
+  /// How long a peer may take to read the rest after ``closeWhenSent()``.
+  private static let farewell = Interval.seconds(30)
+
+  /// Closes when everything written has been sent; with RST if the peer does not take it in 30 seconds.
+  /// The delegate hears nothing more.
+  public func closeWhenSent() {
+    ring.preconditionIsCurrent()
+    guard state == .open, !sending.isEmpty else { return close() }
+    delegate = nil
+    closesWhenSent = true
+    finishAsked = true
+    let timer = RingTimer(on: ring) { [unowned self] in abort() }
+    timer.schedule(at: ring.now + Self.farewell)
+    self.timer = timer
+  }
 
   /// Stops at once: what is queued here is lost, what the kernel has is still sent, then FIN. Use
   /// ``shutdownWrite()`` first to have everything arrive.
@@ -349,7 +369,7 @@ private final class ConnectOperation: RingOperation {
 
   func submit(on ring: RingExecutor, _ descriptor: Int32) {
     let (address, length) = (address, length)
-    ring.submit(self) { cb_prep_connect($0, descriptor, &address.pointee.any, length) }
+    ring.submit(self) { cb_prep_connect($0, descriptor, address, length) }
   }
 
   override func complete(result: Int32, flags: UInt32) { connection.connected(result) }

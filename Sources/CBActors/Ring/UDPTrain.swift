@@ -12,6 +12,16 @@ struct UDPTrain {
   /// The datagrams leave as IPv4, be it from an IPv6 socket.
   var isIPv4: Bool
 
+  /// On a connected socket the kernel knows the peer; here it still decides the family.
+  init(_ bytes: UnsafeRawBufferPointer, _ send: UDPSend, to peer: SocketAddress, isConnected: Bool) {
+    self.bytes = bytes
+    segmentSize = send.segmentSize
+    destination = isConnected ? cb_endpoint() : cb_endpoint(peer)
+    source = send.source.map { cb_endpoint($0, scope: send.sourceScopeID) } ?? cb_endpoint()
+    ecn = send.ecn
+    isIPv4 = peer.ip.unmapped.isIPv4
+  }
+
   /// Bytes of the next system call, and UDP_SEGMENT for it, which is 0 for a single datagram.
   func nextPiece(segmented: Bool) -> (count: Int, segment: UInt16) {
     guard segmentSize < bytes.count else { return (bytes.count, 0) }
@@ -41,11 +51,7 @@ extension UDPSocket {
     guard let peer = send.destination ?? remoteAddress else {
       return report(RingError(.system, "sendmsg", errno: EDESTADDRREQ))
     }
-    var train = UDPTrain(
-      bytes: bytes, segmentSize: send.segmentSize,
-      destination: remoteAddress == nil ? cb_endpoint(peer) : cb_endpoint(),
-      source: send.source.map { cb_endpoint($0, scope: send.sourceScopeID) } ?? cb_endpoint(), ecn: send.ecn,
-      isIPv4: peer.ip.unmapped.isIPv4)
+    var train = UDPTrain(bytes, send, to: peer, isConnected: remoteAddress != nil)
     transmit(&train)
   }
 
@@ -124,7 +130,7 @@ final class ParkedTrain: RingOperation {
     // It fitted before it was parked.
     _ = train.fill(message, piece: piece, isIPv6: socket.isIPv6)
     let descriptor = socket.descriptor
-    socket.ring.submit(self) { cb_prep_sendmsg($0, descriptor, &message.pointee.header) }
+    socket.ring.submit(self) { cb_prep_message($0, descriptor, message) }
   }
 
   override func complete(result: Int32, flags: UInt32) {

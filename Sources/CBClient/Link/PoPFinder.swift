@@ -56,8 +56,8 @@ actor PoPFinder {
     if let domain = profile.pop.domain {
       do {
         let first = found.count
-        for var candidate in try await discover(domain) where !found.contains(where: { $0.address == candidate.address })
-        {
+        for var candidate in try await discover(domain)
+        where !found.contains(where: { $0.address == candidate.address }) {
           candidate.priority += first
           found.append(candidate)
         }

@@ -213,7 +213,9 @@ actor PoPConnection {
         page = PoPPage(fields: response(to: error), text: error.reason)
       }
     case ("GET", let path?), ("HEAD", let path?): page = .open(path: path, pop: services.name)
-    default: page = PoPPage(status: 405, text: "GET, HEAD and CONNECT are served here.", extra: ["allow": "GET, HEAD, CONNECT"])
+    default:
+      page = PoPPage(
+        status: 405, text: "GET, HEAD and CONNECT are served here.", extra: ["allow": "GET, HEAD, CONNECT"])
     }
     services.counters.count { $0.pages += 1 }
     let sendsBody = fields.method != "HEAD" && !page.body.isEmpty

@@ -149,3 +149,11 @@ static inline long cb_message_send(int fd, const struct cb_message *m) {
   while (sent < 0 && errno == EINTR);
   return sent < 0 ? -errno : sent;
 }
+
+// Both of these take the whole object: Swift would hand a member's address only of a temporary.
+static inline void cb_prep_message(struct io_uring_sqe *s, int fd, const struct cb_message *m) {
+  io_uring_prep_sendmsg(s, fd, &m->header, MSG_NOSIGNAL);
+}
+static inline void cb_prep_connect(struct io_uring_sqe *s, int fd, const union cb_sockaddr *to, socklen_t length) {
+  io_uring_prep_connect(s, fd, &to->any, length);
+}

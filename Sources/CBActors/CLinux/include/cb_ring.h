@@ -48,9 +48,6 @@ static inline void cb_prep_recvmsg_multishot(struct io_uring_sqe *s, int fd, str
   s->flags |= IOSQE_BUFFER_SELECT;
   s->buf_group = group;
 }
-static inline void cb_prep_sendmsg(struct io_uring_sqe *s, int fd, const struct msghdr *header) {
-  io_uring_prep_sendmsg(s, fd, header, MSG_NOSIGNAL);
-}
 static inline void cb_prep_recv(struct io_uring_sqe *s, int fd, void *bytes, size_t count) {
   io_uring_prep_recv(s, fd, bytes, count, 0);
 }
@@ -59,9 +56,6 @@ static inline void cb_prep_send(struct io_uring_sqe *s, int fd, const void *byte
 }
 static inline void cb_prep_accept_multishot(struct io_uring_sqe *s, int fd) {
   io_uring_prep_multishot_accept(s, fd, NULL, NULL, SOCK_CLOEXEC);
-}
-static inline void cb_prep_connect(struct io_uring_sqe *s, int fd, const struct sockaddr *to, socklen_t length) {
-  io_uring_prep_connect(s, fd, to, length);
 }
 static inline void cb_prep_cancel(struct io_uring_sqe *s, uint64_t user_data) {
   io_uring_prep_cancel64(s, user_data, 0);

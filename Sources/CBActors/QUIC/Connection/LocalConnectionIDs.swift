@@ -83,6 +83,7 @@ struct LocalConnectionIDs {
   }
 
   mutating func announcementLost(_ sequence: UInt64) {
-    if active.contains(where: { $0.sequence == sequence }) { announcing.append(sequence) }
+    guard active.contains(where: { $0.sequence == sequence }), !announcing.contains(sequence) else { return }
+    announcing.append(sequence)
   }
 }

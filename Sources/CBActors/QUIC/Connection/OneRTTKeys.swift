@@ -63,13 +63,19 @@ struct OneRTTKeys {
     }
   }
 
+  /// A packet was opened with the current key: the common case.
+  mutating func openedCurrent(_ packetNumber: UInt64) {
+    if let start = currentReadStart, start <= packetNumber { return }
+    currentReadStart = packetNumber
+  }
+
   /// A packet was opened. True when that was the first of a new phase, so that keys moved on.
   mutating func opened(_ which: Which, packetNumber: UInt64, retain: Instant) throws(TransportError) -> Bool {
     switch which {
     case .previous:
       return false
     case .current:
-      currentReadStart = min(currentReadStart ?? packetNumber, packetNumber)
+      openedCurrent(packetNumber)
       return false
     case .next:
       // RFC 9001 §6.2: a peer that updates again before it can know that we followed breaks the rule.
@@ -120,6 +126,9 @@ struct OneRTTKeys {
     if sealed >= limit { return .exhausted }
     return sealed >= min(interval ?? .max, limit / 2) ? .updateDue : .plenty
   }
+
+  /// The present key has sealed as many packets as it may.
+  var isExhausted: Bool { sealed >= suite.confidentialityLimit }
 
   mutating func acknowledged(largest: UInt64) {
     if let writeStart, largest >= writeStart { isWriteAcknowledged = true }

@@ -22,8 +22,12 @@ struct PathState {
   private static let mostResponses = 4
   static let mostChallenges = 3
 
-  init(_ path: Path, isValidated: Bool, peerIDSequence: UInt64) {
+  /// Whether ``sendAllowance`` binds: a server's does, until the path is validated.
+  private let isLimited: Bool
+
+  init(_ path: Path, role: Role, isValidated: Bool, peerIDSequence: UInt64) {
     self.path = path
+    isLimited = role == .server
     self.isValidated = isValidated
     self.peerIDSequence = peerIDSequence
   }
@@ -33,7 +37,7 @@ struct PathState {
   /// RFC 9000 §8.1: "servers MUST NOT send more than three times as many bytes as the number of bytes they have
   /// received."
   var sendAllowance: UInt64 {
-    if isValidated { return .max }
+    if isValidated || !isLimited { return .max }
     let (allowed, overflow) = bytesReceived.multipliedReportingOverflow(by: 3)
     return overflow ? .max : allowed - min(allowed, bytesSent)
   }
@@ -43,4 +47,25 @@ struct PathState {
   }
 
   var isProbeDue: Bool { isChallengeDue || !responsesDue.isEmpty }
+
+  /// Begins to challenge; without an answer by `deadline` the path is given up (RFC 9000 §8.2.4).
+  mutating func beginValidation(until deadline: Instant) {
+    isChallengeDue = true
+    challenges.removeAll(keepingCapacity: true)
+    validationDeadline = deadline
+  }
+
+  /// No answer came in time: another challenge, with other data (RFC 9000 §8.2.1).
+  mutating func challengeAgain() {
+    challengeDeadline = nil
+    if challenges.count < Self.mostChallenges { isChallengeDue = true }
+  }
+
+  mutating func endValidation() {
+    isValidated = true
+    challenges.removeAll(keepingCapacity: true)
+    isChallengeDue = false
+    challengeDeadline = nil
+    validationDeadline = nil
+  }
 }

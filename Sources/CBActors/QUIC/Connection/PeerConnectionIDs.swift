@@ -120,6 +120,6 @@ struct PeerConnectionIDs {
   mutating func retirementAcknowledged() { retirementsInFlight = max(0, retirementsInFlight - 1) }
   mutating func retirementLost(_ sequence: UInt64) {
     retirementsInFlight = max(0, retirementsInFlight - 1)
-    retiring.append(sequence)
+    if !retiring.contains(sequence) { retiring.append(sequence) }
   }
 }

@@ -23,4 +23,6 @@ enum SentFrame: Hashable, Sendable {
   case pathResponse
   case datagram
   case ping
+  /// A PING that, padded, probes the path for a larger datagram (RFC 9000 §14.4).
+  case mtuProbe(size: UInt16)
 }
