@@ -182,7 +182,9 @@ let package = Package(
       ]),
     tests("Settings", ["Wire", "Settings"]),
     tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "Settings", "CBClient"]),
-    tests("CBPoP", ["Wire", "Ring", "Settings", "CBPoP", "Identity"]),
+    tests(
+      "CBPoP",
+      ["Wire", "Ring", "Settings", "CBPoP", "Identity", .product(name: "Logging", package: "swift-log")]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),

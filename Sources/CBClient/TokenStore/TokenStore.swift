@@ -39,13 +39,16 @@ public struct TokenStore: Sendable {
 
   /// `$XDG_STATE_HOME/cloudbridge`, else `~/.local/state/cloudbridge`.
   public static func defaultDirectory(
-    environment: (String) -> String? = { name in getenv(name).map { String(cString: $0) } }
+    environment: (String) -> String? = TokenStore.variable
   ) throws(TokenStoreError) -> String {
     // The XDG specification has relative paths ignored.
     if let state = environment("XDG_STATE_HOME"), state.hasPrefix("/") { return state + "/cloudbridge" }
     if let home = environment("HOME"), home.hasPrefix("/") { return home + "/.local/state/cloudbridge" }
     throw .noStateDirectory
   }
+
+  /// A variable of the process's environment.
+  public static func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
   /// The stored tokens, or nil when nobody is signed in.
   public func load() throws(TokenStoreError) -> StoredTokens? {
@@ -98,7 +101,7 @@ public struct TokenStore: Sendable {
       if usable(stored) { return stored }
       guard let refresh = stored.refresh else { throw .notRenewable }
       let answer: TokenResponse
-      do {
+      do throws(OAuthFailure) {
         answer = try await exchange(refresh)
       } catch {
         throw .renewalFailed(error)
