@@ -1,7 +1,12 @@
 /// The engine that serves a profile. The terminal's one way to get one.
 ///
+/// - Parameters:
+///   - stateDirectory: where tokens are stored (``ProfileLibrary/stateDirectory``); nil keeps none.
+///   - logLevel: the least level that the engine's log keeps.
 /// - Throws: ``ClientError/Kind/configuration`` when the profile asks for what cannot be had.
-public func makeEngine(profile: Profile) throws(ClientError) -> any ClientEngine {
+public func makeEngine(
+  profile: Profile, stateDirectory: String?, logLevel: LogLine.Level
+) throws(ClientError) -> any ClientEngine {
   throw ClientError(
     .failure, "this build of the client has no engine",
     hint: "profile '\(profile.name)' was read; only the profile commands work")
