@@ -18,8 +18,9 @@ enum LoginRendering {
     if let symbol = QRCode(Array((code.verificationURIComplete ?? uri).utf8), correction: .low)?.drawn(for: format) {
       lines += ["  or scan"] + [""] + symbol + [""]
     }
-    let minutes = max(0, code.expiresAt.timeIntervalSinceNow)
-    lines.append(style("  The code is good for \(Quantity.elapsed(minutes)). Ctrl-C gives up.", .dim))
+    let seconds = max(0, code.expiresAt.timeIntervalSinceNow)
+    let end = "The code is good for \(Quantity.elapsed(seconds)). Ctrl-C gives up."
+    lines += end.wrapped(to: (format.width ?? 80) - 2).map { "  " + style($0, .dim) }
     lines.append("")
     return lines
   }
@@ -131,7 +132,7 @@ enum StatusRendering {
 enum TunnelRendering {
   static func table(_ tunnels: [TunnelStatus]) -> Table {
     var table = Table([
-      .init("TUNNEL", minimum: 6), .init("TYPE", minimum: 4), .init("LISTEN", minimum: 12),
+      .init("TUNNEL", minimum: 6), .init("TYPE", minimum: 4), .init("LISTEN", minimum: 15),
       .init("TARGET", minimum: 12), .init("STATE", minimum: 5), .init("FLOWS", trailing: true, minimum: 5),
       .init("SENT", trailing: true, minimum: 8), .init("RECEIVED", trailing: true, minimum: 8),
     ])
