@@ -10,6 +10,7 @@ public struct ResolvedSettings: Sendable {
   private let origins: [String: SettingsOrigin]
   private let sectionCounts: [String: Int]
   private let file: SettingsFile?
+  private let schema: Schema
   /// What the beginning of a path may stand for.
   private let folders: [(prefix: String, folder: String)]
 
@@ -76,6 +77,7 @@ public struct ResolvedSettings: Sendable {
     guard problems.isEmpty else { throw SettingsError(problems) }
 
     self.file = file
+    self.schema = schema
     let home = environment["HOME"].flatMap { $0.isEmpty ? nil : $0 }
     let state = environment["XDG_STATE_HOME"].flatMap { $0.hasPrefix("/") ? $0 : nil }
     folders = [
@@ -104,6 +106,36 @@ public struct ResolvedSettings: Sendable {
       }
     }
     return name
+  }
+
+  /// A setting as it counts, for showing.
+  public struct Effective: Hashable, Sendable {
+    public var path: String
+    /// A list's items are separated by commas.
+    public var text: String
+    public var origin: SettingsOrigin
+  }
+
+  /// Every setting that has a value, in the schema's order.
+  public var effective: [Effective] { effective(schema, at: "") }
+
+  private func effective(_ schema: Schema, at prefix: String) -> [Effective] {
+    schema.keys.flatMap { key -> [Effective] in
+      let path = prefix + key.name
+      func setting(_ text: String) -> [Effective] { [Effective(path: path, text: text, origin: origin(of: path))] }
+      switch key.content {
+      case .value(.boolean, let standard, _):
+        return standard == nil ? [] : setting(boolean(path) ? "true" : "false")
+      case .value(.integer, let standard, _): return standard == nil ? [] : setting(String(integer(path)))
+      case .value: return text(path).map(setting) ?? []
+      case .list:
+        let items = list(path)
+        return items.isEmpty ? [] : setting(items.joined(separator: ", "))
+      case .section(let inner): return effective(inner, at: path + ".")
+      case .sections(let inner, _):
+        return (0..<sectionCount(path)).flatMap { effective(inner, at: "\(path)[\($0)].") }
+      }
+    }
   }
 
   // MARK: - Reading

@@ -7,7 +7,11 @@ final class ClientLog: Sendable {
   /// Lines kept; the oldest make room.
   static let capacity = 1_000
 
+  /// The least level that is kept.
+  let level: LogLine.Level
   private let lines = Mutex(Lines())
+
+  init(level: LogLine.Level) { self.level = level }
 
   private struct Lines {
     var kept: [LogLine] = []
@@ -16,6 +20,7 @@ final class ClientLog: Sendable {
   }
 
   func write(_ level: LogLine.Level, _ source: String, _ message: String) {
+    guard level >= self.level else { return }
     let line = LogLine(time: Date(), level: level, source: source, message: message)
     let followers = lines.withLock { lines in
       lines.kept.append(line)
@@ -53,7 +58,7 @@ final class ClientLog: Sendable {
   /// A logger whose lines end here.
   func logger(_ source: String) -> Logger {
     var logger = Logger(label: source) { _ in ClientLogHandler(log: self, source: source) }
-    logger.logLevel = .debug
+    logger.logLevel = Logger.Level(rawValue: level.rawValue) ?? .info
     return logger
   }
 }
@@ -110,5 +115,12 @@ final class EventBroadcast: Sendable {
       return Array(listeners.all.values)
     }
     for listener in all { listener.finish() }
+  }
+}
+
+extension LogLine.Level: Comparable {
+  public static func < (a: Self, b: Self) -> Bool {
+    // Declared from the least to the most severe.
+    allCases.firstIndex(of: a)! < allCases.firstIndex(of: b)!
   }
 }

@@ -26,13 +26,13 @@ actor CloudBridgeClient: ClientEngine {
   private var forwards: [PortForward] = []
   private var isShutDown = false
 
-  init(profile: Profile) throws(ClientError) {
-    let log = ClientLog()
+  init(profile: Profile, stateDirectory: String?, logLevel: LogLine.Level) throws(ClientError) {
+    let log = ClientLog(level: logLevel)
     let broadcast = EventBroadcast()
     clientLog = log
     self.broadcast = broadcast
     self.profile = profile
-    let signIn = try SignIn(profile: profile)
+    let signIn = try SignIn(profile: profile, stateDirectory: stateDirectory)
     self.signIn = signIn
     let tls = try ClientTLSContext(profile.pop.trust)
     let ring = RingExecutor()
@@ -263,13 +263,7 @@ actor CloudBridgeClient: ClientEngine {
     await endpoints.stop()
     clientLog.finish()
     broadcast.finish()
-    let ring = ring
-    await withCheckedContinuation { continuation in
-      DispatchQueue.global().async {
-        ring.stop()
-        continuation.resume()
-      }
-    }
+    await ring.shutdown()
   }
 }
 

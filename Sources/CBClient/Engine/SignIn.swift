@@ -9,10 +9,10 @@ actor SignIn {
   /// The last token that was handed out: what a PoP's refusal is about.
   private var lastToken: Secret?
 
-  init(profile: Profile) throws(ClientError) {
+  init(profile: Profile, stateDirectory: String?) throws(ClientError) {
     self.profile = profile
     do throws(TokenStoreError) {
-      store = try TokenStore(profile: profile.name, issuer: profile.identity.issuer)
+      store = try TokenStore(profile: profile.name, issuer: profile.identity.issuer, directory: stateDirectory)
     } catch {
       throw ClientError(error)
     }

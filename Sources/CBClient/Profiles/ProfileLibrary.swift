@@ -90,17 +90,30 @@ public struct ProfileLibrary: Sendable {
   public func profile(
     _ name: String, flags: [(path: String, value: String, flag: String)] = []
   ) throws(SettingsError) -> Profile {
-    if name.contains("/") || Self.isProfileFile(name) {
-      return try Profile(path: name, flags: flags, environment: environment)
-    }
+    try Profile(path: try file(of: name), flags: flags, environment: environment)
+  }
+
+  /// Every setting of a profile with where it comes from.
+  public func settings(
+    _ name: String, flags: [(path: String, value: String, flag: String)] = []
+  ) throws(SettingsError) -> [ResolvedSettings.Effective] {
+    let file = try SettingsFile(path: try file(of: name), schema: Profile.schema)
+    return try ResolvedSettings(schema: Profile.schema, file: file, flags: flags, environment: environment).effective
+  }
+
+  private func file(of name: String) throws(SettingsError) -> String {
+    if name.contains("/") || Self.isProfileFile(name) { return name }
     guard let path = path(of: name) else {
       let near = nearest(to: name, in: names()).map { "; did you mean \($0)?" } ?? ""
       throw SettingsError([
         .init(.flag("profile '\(name)'"), "not found in \(folders.joined(separator: ", "))\(near)")
       ])
     }
-    return try Profile(path: path, flags: flags, environment: environment)
+    return path
   }
+
+  /// What a profile that was given by name or path is called.
+  public static func displayName(_ given: String) -> String { name(ofFile: given) }
 
   private func path(of name: String) -> String? {
     for folder in folders {
