@@ -114,13 +114,13 @@ public actor QUICEndpoint {
   ///
   /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:reusePort:)`` and after ``stop()``.
   public func connect(
-    to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: any TLSSession,
+    to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: RingBound<any TLSSession>,
     delegate: (any HTTP3SessionDelegate)?
   ) throws -> HTTP3Session {
     guard let socket else { throw QUICEndpointError.notStarted }
     let path = Path(local: socket.localAddress, remote: remote)
     let session = HTTP3Session(
-      .client, configuration, tls: RingBound(tls), path: path, now: ring.refreshNow(),
+      .client, configuration, tls: tls, path: path, now: ring.refreshNow(),
       settings: settings, endpoint: self, socket: RingBound(socket))
     sessions[ObjectIdentifier(session)] = session
     session.assumeIsolated {

@@ -104,7 +104,8 @@ public actor TCPTunnel {
   /// Binds the application's connection to the agreed tunnel, and lets bytes flow.
   ///
   /// - Parameter first: what the application sent ahead; at most a few hundred bytes, so it fits the stream's window.
-  public func attach(_ connection: TCPConnection, first: [UInt8]) {
+  public func attach(_ connection: RingBound<TCPConnection>, first: [UInt8]) {
+    let connection = connection.value
     guard !isOver, let stream else { return connection.abort() }
     self.connection = connection
     if !first.isEmpty {

@@ -48,7 +48,7 @@ public final class RingExecutor: SerialExecutor, @unchecked Sendable {
   var retired: ContiguousArray<any RingResource> = []
   var trainGroup: BufferGroup?
   var datagramGroup: BufferGroup?
-  let completions: UnsafeMutablePointer<UnsafeMutablePointer<io_uring_cqe>?>
+  let completions: UnsafeMutablePointer<UnsafeMutablePointer<cb_io_uring_cqe>?>
   let sendScratch: UnsafeMutableRawBufferPointer
   let sendMessage: UnsafeMutablePointer<cb_message>
   var sendScratchLent = false

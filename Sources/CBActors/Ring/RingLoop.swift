@@ -160,7 +160,7 @@ extension RingExecutor {
   var acceptsOperations: Bool { phase.load(ordering: .relaxed) == .running }
 
   @inline(__always)
-  func submit(_ operation: RingOperation, _ prepare: (UnsafeMutablePointer<io_uring_sqe>) -> Void) {
+  func submit(_ operation: RingOperation, _ prepare: (UnsafeMutablePointer<cb_io_uring_sqe>) -> Void) {
     submissions.submit(operation, prepare)
   }
 

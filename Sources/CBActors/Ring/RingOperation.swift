@@ -19,7 +19,7 @@ struct SubmissionQueue: ~Copyable {
   private let ring: UnsafeMutablePointer<io_uring>
   /// Entries that found the queue full while the kernel took no more; at most one per operation object
   /// and one per cancellation. Submitted in order before anything newer.
-  private var backlog: ContiguousArray<io_uring_sqe> = []
+  private var backlog: ContiguousArray<cb_io_uring_sqe> = []
   /// Operations whose last completion has not come.
   private(set) var inFlight = 0
 
@@ -28,7 +28,7 @@ struct SubmissionQueue: ~Copyable {
   var hasBacklog: Bool { !backlog.isEmpty }
 
   @inline(__always)
-  mutating func submit(_ operation: RingOperation, _ prepare: (UnsafeMutablePointer<io_uring_sqe>) -> Void) {
+  mutating func submit(_ operation: RingOperation, _ prepare: (UnsafeMutablePointer<cb_io_uring_sqe>) -> Void) {
     precondition(!operation.isInFlight, "an operation is in flight once")
     operation.isInFlight = true
     inFlight += 1
@@ -45,19 +45,19 @@ struct SubmissionQueue: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func append(_ data: UInt64, _ prepare: (UnsafeMutablePointer<io_uring_sqe>) -> Void) {
+  private mutating func append(_ data: UInt64, _ prepare: (UnsafeMutablePointer<cb_io_uring_sqe>) -> Void) {
     if backlog.isEmpty, let entry = next() {
       prepare(entry)
       entry.pointee.user_data = data
     } else {
-      var entry = io_uring_sqe()
+      var entry = cb_io_uring_sqe()
       prepare(&entry)
       entry.user_data = data
       backlog.append(entry)
     }
   }
 
-  private func next() -> UnsafeMutablePointer<io_uring_sqe>? {
+  private func next() -> UnsafeMutablePointer<cb_io_uring_sqe>? {
     if let entry = cb_ring_sqe(ring) { return entry }
     // Full. The kernel may refuse with EBUSY while completions wait to be read: then the backlog takes it.
     _ = cb_ring_submit(ring)
@@ -90,7 +90,7 @@ struct SubmissionQueue: ~Copyable {
   }
 }
 
-extension io_uring_sqe {
+extension cb_io_uring_sqe {
   /// An operation that only completes.
   mutating func prepareNothing() { cb_prep_nop(&self) }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Identity
+import Wire
 
 /// The signed-in user of a profile: signs in and out, and keeps an access token that is good.
 actor SignIn {
@@ -99,10 +100,12 @@ actor SignIn {
   /// - Parameter renew: the PoP has refused the last one.
   func token(renew: Bool) async throws(ClientError) -> Secret {
     do throws(TokenStoreError) {
-      let tokens = try await store.current(rejected: renew ? lastToken : nil, now: { Date() }) {
+      let renewal: @Sendable (Secret) async throws(OAuthFailure) -> TokenResponse = {
         [self] refresh async throws(OAuthFailure) in
-        try await self.oauthClient().refresh(refresh)
+        try await oauthClient().refresh(refresh)
       }
+      let tokens = try await store.current(
+        rejected: renew ? lastToken : nil, now: { Date() }, exchange: renewal)
       lastToken = tokens.access
       return tokens.access
     } catch {

@@ -49,11 +49,16 @@ enum TunnelledRequest {
     switch error {
     case let error as ClientError: error
     case is CancellationError: ClientError(.cancelled, "cancelled")
-    case HTTPClientError.cancelled: ClientError(.cancelled, "cancelled")
-    case HTTPClientError.invalidURL, HTTPClientError.emptyHost, HTTPClientError.emptyScheme:
-      ClientError(.usage, "'\(url)' is no usable URL")
-    case HTTPClientError.connectTimeout, HTTPClientError.readTimeout:
-      ClientError(.connectionLost, "\(url): no answer in time")
+    case let error as HTTPClientError: explain(error, url)
+    default: ClientError(.failure, "\(url): \(error)")
+    }
+  }
+
+  private static func explain(_ error: HTTPClientError, _ url: String) -> ClientError {
+    switch error {
+    case .cancelled: ClientError(.cancelled, "cancelled")
+    case .invalidURL, .emptyHost, .emptyScheme: ClientError(.usage, "'\(url)' is no usable URL")
+    case .connectTimeout, .readTimeout: ClientError(.connectionLost, "\(url): no answer in time")
     default: ClientError(.failure, "\(url): \(error)")
     }
   }
@@ -86,12 +91,10 @@ enum TunnelledRequest {
       }
     }
 
+    /// Dropped before its end: the connection is closed, which aborts the transfer. Ending twice is no harm.
     deinit {
-      // Dropped before its end: the connection is closed, which aborts the transfer.
-      if iterator != nil {
-        let end = end
-        Task { await end() }
-      }
+      let end = end
+      Task { await end() }
     }
   }
 

@@ -15,7 +15,6 @@ actor PoPFinder {
   private let resolver: Resolver
   private let tls: ClientTLSContext
   private let endpoints: LocalEndpoints
-  private let configuration: QUIC.Configuration
 
   init(profile: Profile, resolver: Resolver, tls: ClientTLSContext, endpoints: LocalEndpoints) {
     ring = resolver.ring
@@ -23,7 +22,6 @@ actor PoPFinder {
     self.resolver = resolver
     self.tls = tls
     self.endpoints = endpoints
-    configuration = QUIC.Configuration(profile.transport)
   }
 
   /// A connection that is ready for requests, and how it was found.
@@ -79,22 +77,31 @@ actor PoPFinder {
     var core = try Discovery(domain: DNSName(domain), port: port, entropy: SystemEntropy.shared)
     while true {
       if let result = core.result { return try result.get() }
-      let answers = await withTaskGroup(
-        of: (Discovery.Lookup, Result<StubResolver.Answer, StubResolver.Failure>).self
-      ) { group in
-        while let lookup = core.nextLookup() {
-          group.addTask { [resolver] in
-            do {
-              return (lookup, .success(try await resolver.query(lookup.name, lookup.type)))
-            } catch {
-              return (lookup, .failure(error as? StubResolver.Failure ?? .timedOut))
-            }
-          }
-        }
-        return await group.reduce(into: []) { $0.append($1) }
-      }
+      var lookups: [Discovery.Lookup] = []
+      while let lookup = core.nextLookup() { lookups.append(lookup) }
+      let answers = await resolve(lookups)
       try Task.checkCancellation()
       for (lookup, result) in answers { core.resolved(lookup, result) }
+    }
+  }
+
+  private typealias LookupResult = (Discovery.Lookup, Result<StubResolver.Answer, StubResolver.Failure>)
+
+  /// Asks for all of them at once.
+  private nonisolated func resolve(_ lookups: [Discovery.Lookup]) async -> [LookupResult] {
+    await withTaskGroup(of: LookupResult.self) { group in
+      for lookup in lookups {
+        group.addTask { [resolver] in
+          do {
+            return (lookup, .success(try await resolver.query(lookup.name, lookup.type)))
+          } catch {
+            return (lookup, .failure(error as? StubResolver.Failure ?? .timedOut))
+          }
+        }
+      }
+      var results: [LookupResult] = []
+      for await result in group { results.append(result) }
+      return results
     }
   }
 
@@ -105,12 +112,10 @@ actor PoPFinder {
     do {
       let endpoint = try await endpoints.endpoint(for: candidate.address)
       let session = try tls.makeSession(serverName: profile.serverName(for: candidate.name))
-      let opened = try endpoint.assumeIsolated {
-        try $0.connect(to: candidate.address, configuration: configuration, tls: session, delegate: nil)
-      }
+      let opened = try await endpoint.connect(to: candidate.address, tls: RingBound(session), delegate: nil)
       return try await withTaskCancellationHandler {
         try await opened.ready()
-        let statistics = opened.assumeIsolated { $0.statistics }
+        let statistics = await opened.statistics
         return Found(session: opened, candidate: candidate, rtt: statistics.minimumRTT)
       } onCancel: {
         Task { await opened.close() }
@@ -152,7 +157,7 @@ actor PoPFinder {
           }
         case .cancel(let index):
           attempts.removeValue(forKey: index)?.cancel()
-          if let loser = sessions.removeValue(forKey: index) { loser.session.assumeIsolated { $0.close() } }
+          await sessions.removeValue(forKey: index)?.session.close()
         case .won(let index, _):
           if let winner = sessions[index] { return winner }
         case .lost(let failure):
@@ -166,7 +171,7 @@ actor PoPFinder {
       guard let next = await iterator.next(isolation: self), !Task.isCancelled else {
         race.cancel()
         for attempt in attempts.values { attempt.cancel() }
-        for found in sessions.values { found.session.assumeIsolated { $0.close() } }
+        for found in sessions.values { await found.session.close() }
         throw ClientError(.cancelled, "cancelled")
       }
       let now = ring.refreshNow()
@@ -187,7 +192,7 @@ actor PoPFinder {
   }
 
   /// Measures the handshake with every candidate, all at once.
-  func measure(_ candidates: [Candidate]) async -> [PoPCandidate] {
+  nonisolated func measure(_ candidates: [Candidate]) async -> [PoPCandidate] {
     await withTaskGroup(of: (Int, PoPCandidate).self) { group in
       for (index, candidate) in candidates.enumerated() {
         group.addTask {
@@ -203,7 +208,8 @@ actor PoPFinder {
           return (index, measured)
         }
       }
-      var all = await group.reduce(into: []) { $0.append($1) }
+      var all: [(Int, PoPCandidate)] = []
+      for await result in group { all.append(result) }
       all.sort { a, b in
         switch (a.1.rttMilliseconds, b.1.rttMilliseconds) {
         case (let x?, let y?): x < y

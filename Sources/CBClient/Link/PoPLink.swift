@@ -119,7 +119,7 @@ actor PoPLink {
       established(connected)
       return connected
     } catch {
-      found.session.assumeIsolated { $0.close() }
+      await found.session.close()
       throw error
     }
   }

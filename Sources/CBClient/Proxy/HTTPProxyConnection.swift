@@ -19,7 +19,7 @@ actor HTTPProxyConnection: ProxyConnection {
     self.done = done
   }
 
-  nonisolated func begin(_ connection: RingBoundConnection) {
+  nonisolated func begin(_ connection: RingBound<TCPConnection>) {
     assumeIsolated {
       $0.connection = connection.value
       connection.value.start(delegate: $0)
@@ -27,7 +27,8 @@ actor HTTPProxyConnection: ProxyConnection {
   }
 
   private func received(_ bytes: UnsafeRawBufferPointer) -> Int {
-    guard let connection else { return bytes.count }
+    // Handed over to a tunnel already, which is given these bytes again.
+    guard let connection else { return 0 }
     if opening != nil { return 0 }
     switch request.receive(bytes) {
     case .needsMore: break
@@ -47,7 +48,7 @@ actor HTTPProxyConnection: ProxyConnection {
       _ = HTTPConnectRequest.established.withUnsafeBytes { connection.write($0) }
       self.connection = nil
       self.done = nil
-      tunnel.assumeIsolated { $0.attach(connection, first: remainder) }
+      await tunnel.attach(RingBound(connection), first: remainder)
     } catch {
       let status: HTTPConnectRequest.Status =
         switch error.kind {
@@ -78,7 +79,8 @@ actor HTTPProxyConnection: ProxyConnection {
 
 extension HTTPProxyConnection: TCPConnectionDelegate {
   nonisolated func tcpConnection(_ connection: TCPConnection, received bytes: UnsafeRawBufferPointer) -> Int {
-    assumeIsolated { $0.received(bytes) }
+    let bytes = RingBound(bytes)
+    return assumeIsolated { $0.received(bytes.value) }
   }
   nonisolated func tcpConnectionReceivedEnd(_ connection: TCPConnection) { assumeIsolated { $0.end([]) } }
   nonisolated func tcpConnection(_ connection: TCPConnection, failed error: RingError) {

@@ -44,7 +44,7 @@ actor ProxyListener {
     listener = nil
   }
 
-  private func accepted(_ connection: RingBoundConnection) {
+  private func accepted(_ connection: RingBound<TCPConnection>) {
     guard openConnections < Self.maximumConnections else { return connection.value.abort() }
     openConnections += 1
     let served = serve(ring) { [weak self] in self?.assumeIsolated { $0.openConnections -= 1 } }
@@ -54,20 +54,13 @@ actor ProxyListener {
 
 extension ProxyListener: TCPListenerDelegate {
   nonisolated func tcpListener(_ listener: TCPListener, accepted connection: TCPConnection) {
-    let bound = RingBoundConnection(value: connection)
+    let bound = RingBound(connection)
     assumeIsolated { $0.accepted(bound) }
   }
   nonisolated func tcpListener(_ listener: TCPListener, failed error: RingError) {}
 }
 
-/// An accepted connection on its way between actors of its ring.
-///
-/// `@unchecked Sendable`: all of those actors are pinned to the ring whose thread alone may touch it.
-struct RingBoundConnection: @unchecked Sendable {
-  let value: TCPConnection
-}
-
 /// One application's connection, from its first byte.
 protocol ProxyConnection: AnyObject, Sendable {
-  nonisolated func begin(_ connection: RingBoundConnection)
+  nonisolated func begin(_ connection: RingBound<TCPConnection>)
 }

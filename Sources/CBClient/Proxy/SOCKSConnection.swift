@@ -26,7 +26,7 @@ actor SOCKSConnection: ProxyConnection {
     self.done = done
   }
 
-  nonisolated func begin(_ connection: RingBoundConnection) {
+  nonisolated func begin(_ connection: RingBound<TCPConnection>) {
     assumeIsolated {
       $0.connection = connection.value
       connection.value.start(delegate: $0)
@@ -34,7 +34,8 @@ actor SOCKSConnection: ProxyConnection {
   }
 
   private func received(_ bytes: UnsafeRawBufferPointer) -> Int {
-    guard let connection else { return bytes.count }
+    // Handed over to a tunnel already, which is given these bytes again.
+    guard let connection else { return 0 }
     // While a tunnel is being opened the application waits; what it sends ahead stays in the socket.
     if opening != nil { return 0 }
     if association != nil { return bytes.count }
@@ -64,7 +65,7 @@ actor SOCKSConnection: ProxyConnection {
       send(SOCKS5.Reply.succeeded.bytes())
       self.connection = nil
       self.done = nil
-      tunnel.assumeIsolated { $0.attach(connection, first: remainder) }
+      await tunnel.attach(RingBound(connection), first: remainder)
     } catch {
       failed(error)
       send(Self.reply(for: error).bytes())
@@ -121,7 +122,8 @@ actor SOCKSConnection: ProxyConnection {
 
 extension SOCKSConnection: TCPConnectionDelegate {
   nonisolated func tcpConnection(_ connection: TCPConnection, received bytes: UnsafeRawBufferPointer) -> Int {
-    assumeIsolated { $0.received(bytes) }
+    let bytes = RingBound(bytes)
+    return assumeIsolated { $0.received(bytes.value) }
   }
   nonisolated func tcpConnectionReceivedEnd(_ connection: TCPConnection) { assumeIsolated { $0.end() } }
   nonisolated func tcpConnection(_ connection: TCPConnection, failed error: RingError) {

@@ -62,9 +62,12 @@ actor UDPAssociation {
     do throws(ClientError) {
       let flow = try await flows.openUDP(
         to: destination,
-        receive: { [weak self] payload in self?.assumeIsolated { $0.deliver(payload, header) } },
+        receive: { [weak self] payload in
+          let payload = RingBound(payload)
+          self?.assumeIsolated { $0.deliver(payload.value, header) }
+        },
         onEnd: { [weak self] _ in self?.assumeIsolated { $0.tunnels.remove(destination) } })
-      guard socket != nil else { return flow.assumeIsolated { $0.close() } }
+      guard socket != nil else { return await flow.close() }
       tunnels.opened(flow, for: destination)
     } catch {
       tunnels.remove(destination)
@@ -88,7 +91,8 @@ extension UDPAssociation: UDPSocketDelegate {
     _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
     from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
   ) {
-    assumeIsolated { $0.received(UnsafeRawBufferPointer(bytes), from: remote) }
+    let bytes = RingBound(UnsafeRawBufferPointer(bytes))
+    assumeIsolated { $0.received(bytes.value, from: remote) }
   }
   nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {}
 }
@@ -122,7 +126,8 @@ struct UDPFlowTable<Key: Hashable & Sendable> {
   mutating func send(_ payload: UnsafeRawBufferPointer, to key: Key) -> Sent {
     switch entries[key] {
     case .open(let flow):
-      guard flow.assumeIsolated({ $0.send(payload) }) else { return .dropped }
+      let bytes = RingBound(payload)
+      guard flow.assumeIsolated({ $0.send(bytes.value) }) else { return .dropped }
       bytesSent += UInt64(payload.count)
       return .sent
     case .opening(var pending):

@@ -29,21 +29,22 @@ actor PortForward {
     self.flows = flows
   }
 
-  func start(on address: SocketAddress) throws(ClientError) -> SocketAddress {
+  func start(on address: SocketAddress) async throws(ClientError) -> SocketAddress {
     guard address.ip.isLoopback else {
       throw ClientError(.usage, "tunnel \(name): \(address) is not a loopback address")
     }
     switch transport {
     case .tcp:
-      let listener = ProxyListener(ring: ring) { [flows, target, weak self] ring, done in
+      let ended: @Sendable (TCPTunnel.Traffic) -> Void = { [weak self] traffic in
+        self?.assumeIsolated { $0.ended(traffic) }
+      }
+      let listener = ProxyListener(ring: ring) { [flows, target] ring, done in
         ForwardedConnection(ring: ring, target: target, flows: flows) { traffic in
-          self?.assumeIsolated { $0.ended(traffic) }
+          ended(traffic)
           done()
         }
       }
-      bound = try listener.assumeIsolated { listener throws(ClientError) in
-        try listener.start(on: address, called: "tunnel \(name)")
-      }
+      bound = try await listener.start(on: address, called: "tunnel \(name)")
       self.listener = listener
     case .udp:
       var options = UDPSocketOptions()
@@ -103,9 +104,12 @@ actor PortForward {
     do throws(ClientError) {
       let flow = try await flows.openUDP(
         to: target,
-        receive: { [weak self] payload in self?.assumeIsolated { $0.deliver(payload, to: peer) } },
+        receive: { [weak self] payload in
+          let payload = RingBound(payload)
+          self?.assumeIsolated { $0.deliver(payload.value, to: peer) }
+        },
         onEnd: { [weak self] _ in self?.assumeIsolated { $0.peers.remove(peer) } })
-      guard socket != nil else { return flow.assumeIsolated { $0.close() } }
+      guard socket != nil else { return await flow.close() }
       peers.opened(flow, for: peer)
     } catch {
       peers.remove(peer)
@@ -123,7 +127,8 @@ extension PortForward: UDPSocketDelegate {
     _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
     from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
   ) {
-    assumeIsolated { $0.received(UnsafeRawBufferPointer(bytes), from: remote) }
+    let bytes = RingBound(UnsafeRawBufferPointer(bytes))
+    assumeIsolated { $0.received(bytes.value, from: remote) }
   }
   nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {}
 }
@@ -148,12 +153,12 @@ actor ForwardedConnection: ProxyConnection {
   }
 
   /// Nothing is read before the tunnel stands; an application that goes away meanwhile is noticed then.
-  nonisolated func begin(_ connection: RingBoundConnection) { Task { await self.open(connection) } }
+  nonisolated func begin(_ connection: RingBound<TCPConnection>) { Task { await self.open(connection) } }
 
-  private func open(_ connection: RingBoundConnection) async {
+  private func open(_ connection: RingBound<TCPConnection>) async {
     do throws(ClientError) {
       let tunnel = try await flows.openTCP(to: target, onEnd: done)
-      tunnel.assumeIsolated { $0.attach(connection.value, first: []) }
+      await tunnel.attach(connection, first: [])
     } catch {
       connection.value.abort()
       done(TCPTunnel.Traffic())

@@ -2,7 +2,7 @@
 #pragma once
 #include <features.h>
 #include <errno.h>
-#include <liburing.h>
+#include "cb_liburing.h"
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
