@@ -149,7 +149,9 @@ let package = Package(
     .executableTarget(
       name: "cbpop",
       dependencies: [
-        "CBPoP",
+        "CBPoP", "Settings",
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -48,12 +48,21 @@ public struct PointOfPresence: Service {
   public func run() async throws {
     let ring = RingExecutor()
     try ring.start(name: "ring-0")
-    defer { ring.stop() }
+    do {
+      try await run(on: ring)
+    } catch {
+      await ring.shutdown()
+      throw error
+    }
+    await ring.shutdown()
+  }
+
+  private func run(on ring: RingExecutor) async throws {
     let counters = RequestCounters()
     let limits = TunnelLimits(total: settings.limits.tunnels, perUser: settings.limits.tunnelsPerUser)
 
     guard let development else {
-      guard let files = settings.tls else { throw TLSConfigurationError.missingFiles }
+      guard let files = settings.tls else { throw PoPStartError.noCertificate }
       let identity = try TLSIdentity(
         certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
       let issuers = TrustedIssuers(try settings.trustProfiles.map { try Identity.TrustProfile($0) })
@@ -109,10 +118,9 @@ public struct PointOfPresence: Service {
     var endpoints: [QUICEndpoint] = []
     for address in settings.listen {
       let endpoint = QUICEndpoint(
-        ring: ring, server: QUIC.Configuration(settings.transport),
-        retry: QUIC.RetryPolicy(settings.transport.retry),
-        accept: QUICEndpoint.Acceptance(
-          maximumConnections: settings.limits.connections,
+        ring: ring, configuration: QUIC.Configuration(settings.transport),
+        acceptance: QUICEndpoint.Acceptance(
+          maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),
           makeDelegate: { ring, remote in try PoPConnection(ring: ring, services: services, remote: remote) },
           makeTLS: { tls.makeSession() }),
         logger: logger)
@@ -149,8 +157,10 @@ public struct PointOfPresence: Service {
 /// Why a PoP does not start.
 public enum PoPStartError: Error, Hashable, Sendable, CustomStringConvertible {
   case cannotListen(String, String)
+  case noCertificate
   public var description: String {
     switch self {
+    case .noCertificate: "no certificate: set tls.certificateFile and tls.privateKeyFile, or start with --dev"
     case .cannotListen(let address, let reason): "cannot listen on \(address) (UDP): \(reason)"
     }
   }

@@ -302,6 +302,12 @@ extension HTTP3Session {
     markDirty()
   }
 
+  /// Sends a whole response; `body` must fit the stream's send buffer.
+  public func respond(_ fields: HeaderList, body: [UInt8], on stream: StreamID) {
+    respond(fields, on: stream, finish: body.isEmpty)
+    if !body.isEmpty { body.withUnsafeBytes { _ = send($0, finish: true, on: stream) } }
+  }
+
   /// Queues content and returns how many bytes were taken; after a short count the handler is told when there is room.
   public func send(_ bytes: UnsafeRawBufferPointer, finish: Bool, on stream: StreamID) -> Int {
     guard closeReason == nil else { return bytes.count }

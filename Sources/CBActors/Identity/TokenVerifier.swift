@@ -54,6 +54,12 @@ public struct TokenVerifier: Sendable {
     return try judge(claims, fingerprint: token.fingerprint, at: now)
   }
 
+  /// The issuer that a token says it is from. Nothing is verified: good for choosing who is to judge it.
+  public static func claimedIssuer(_ token: String) -> String? {
+    guard let bytes = try? bounded(token), let parts = try? CompactToken(bytes).parts() else { return nil }
+    return parts.payload()?["iss"]?.string
+  }
+
   private static func bounded(_ token: String) throws(TokenRefusal) -> [UInt8] {
     let count = token.utf8.count
     guard count <= sizeLimit else { throw .tooLarge(count) }

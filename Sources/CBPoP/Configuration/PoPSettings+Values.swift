@@ -1,3 +1,4 @@
+import CBActors
 import Foundation
 import Identity
 import MASQUE
@@ -17,6 +18,17 @@ extension QUIC.Configuration {
       switch transport.congestion {
       case .cubic: .cubic
       case .newreno: .newReno
+      }
+  }
+}
+
+extension QUIC.Endpoint<HTTP3Session>.RetryPolicy {
+  init(_ retry: PoPSettings.Transport.Retry) {
+    self =
+      switch retry {
+      case .never: .never
+      case .always: .always
+      case .underLoad: .underLoad(halfOpen: 1_000)
       }
   }
 }
@@ -52,6 +64,15 @@ extension Identity.TrustProfile {
       algorithms: Set(profile.algorithms.compactMap { SignatureAlgorithm(rawValue: $0) }), keySource: source,
       clockSkew: Int(profile.clockSkew.seconds), requiredScopes: Set(profile.requiredScopes),
       requiredRoles: Set(profile.requiredRoles))
+  }
+}
+
+extension IPAddress {
+  fileprivate var isUnspecified: Bool {
+    switch self {
+    case .v4(let four): four == .any
+    case .v6(let six): six == .any
+    }
   }
 }
 

@@ -1,18 +1,18 @@
 import DNS
-public import Ring
-public import Wire
+import Ring
+import Wire
 
 /// The DNS server of `cbpop --dev`: answers for one zone on loopback, so that discovery runs as it
 /// would against a real zone.
-public actor DevelopmentDNS {
-  public nonisolated let ring: RingExecutor
-  public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+actor DevelopmentDNS {
+  nonisolated let ring: RingExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
   private let responder: ZoneResponder
   private var socket: UDPSocket?
   private var listener: TCPListener?
 
-  public init(ring: RingExecutor, zone: Zone) {
+  init(ring: RingExecutor, zone: Zone) {
     self.ring = ring
     responder = ZoneResponder(zone)
   }
@@ -20,7 +20,7 @@ public actor DevelopmentDNS {
   /// The records by which a client finds a PoP: HTTPS (RFC 9460), SRV (RFC 2782) and addresses.
   ///
   /// - Parameter listening: the PoP's own addresses; the port of the first one is published.
-  public static func zone(domain: String, listening: [SocketAddress]) throws -> Zone {
+  static func zone(domain: String, listening: [SocketAddress]) throws -> Zone {
     let origin = try DNSName(domain)
     var zone = Zone(origin: origin)
     let host = try DNSName("pop.\(domain)")
@@ -52,7 +52,7 @@ public actor DevelopmentDNS {
 
   /// Answers on UDP and TCP. Throws ``DevelopmentError`` for an address that is not loopback.
   @discardableResult
-  public func start(on address: SocketAddress) throws -> SocketAddress {
+  func start(on address: SocketAddress) throws -> SocketAddress {
     guard address.ip.isLoopback else { throw DevelopmentError.notLoopback("DNS server", "\(address)") }
     let socket = try UDPSocket(on: ring, bind: address, delegate: self)
     self.socket = socket
@@ -60,7 +60,7 @@ public actor DevelopmentDNS {
     return socket.localAddress
   }
 
-  public func stop() {
+  func stop() {
     socket?.close()
     socket = nil
     listener?.close()
@@ -69,7 +69,7 @@ public actor DevelopmentDNS {
 }
 
 extension DevelopmentDNS: UDPSocketDelegate {
-  public nonisolated func udpSocket(
+  nonisolated func udpSocket(
     _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
     from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
   ) {
@@ -87,15 +87,15 @@ extension DevelopmentDNS: UDPSocketDelegate {
   }
 
   /// A client that went away is no concern of the server's.
-  public nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {}
+  nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {}
 }
 
 extension DevelopmentDNS: TCPListenerDelegate {
-  public nonisolated func tcpListener(_ listener: TCPListener, accepted connection: TCPConnection) {
+  nonisolated func tcpListener(_ listener: TCPListener, accepted connection: TCPConnection) {
     connection.start(delegate: TCPQueries(responder: responder))
   }
 
-  public nonisolated func tcpListener(_ listener: TCPListener, failed error: RingError) {}
+  nonisolated func tcpListener(_ listener: TCPListener, failed error: RingError) {}
 }
 
 /// The queries of one TCP connection, answered in order (RFC 7766).

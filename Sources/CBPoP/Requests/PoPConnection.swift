@@ -75,7 +75,7 @@ actor PoPConnection {
       try user.acquire(subject, services.limits)
       let address = try await resolve(target)[0]
       do {
-        try tunnel.assumeIsolated { try $0.open(to: address, response: ConnectUDP.success) }
+        try await tunnel.open(to: address, response: ConnectUDP.success)
       } catch {
         throw Rejection(.destinationIPUnroutable, "\(error)")
       }
@@ -83,7 +83,7 @@ actor PoPConnection {
       logger.debug("UDP tunnel to \(target)", metadata: ["user": "\(subject)"])
     } catch {
       refused(error, fields)
-      tunnel.assumeIsolated { $0.refuse(response(to: error)) }
+      await tunnel.refuse(response(to: error))
     }
   }
 
@@ -93,12 +93,12 @@ actor PoPConnection {
       let subject = try await authenticate(fields)
       try user.acquire(subject, services.limits)
       try await connect(tunnel, to: try await resolve(target))
-      tunnel.assumeIsolated { $0.accept(ConnectTCP.success) }
+      await tunnel.accept(ConnectTCP.success)
       services.counters.count { $0.tcpTunnels += 1 }
       logger.debug("TCP tunnel to \(target)", metadata: ["user": "\(subject)"])
     } catch {
       refused(error, fields)
-      tunnel.assumeIsolated { $0.refuse(response(to: error)) }
+      await tunnel.refuse(response(to: error))
     }
   }
 
@@ -219,11 +219,7 @@ actor PoPConnection {
     }
     services.counters.count { $0.pages += 1 }
     let sendsBody = fields.method != "HEAD" && !page.body.isEmpty
-    session.assumeIsolated { session in
-      session.respond(page.fields, on: stream, finish: !sendsBody)
-      // A page is far smaller than a stream's first window.
-      if sendsBody { page.body.withUnsafeBytes { _ = session.send($0, finish: true, on: stream) } }
-    }
+    await session.respond(page.fields, body: sendsBody ? page.body : [], on: stream)
   }
 
   // MARK: Life
