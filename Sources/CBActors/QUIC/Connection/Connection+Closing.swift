@@ -13,7 +13,8 @@ extension Connection {
 
   struct Closing {
     let reason: CloseReason
-    let until: Instant
+    /// When to forget the connection. Set by the first call that brings an instant, since closing itself brings none.
+    var until: Instant?
     /// CONNECTION_CLOSE is to be sent.
     var isDue = true
     /// Datagrams received since, and at how many the next answer is due.
@@ -40,8 +41,7 @@ extension Connection {
 
   private mutating func beginClosing(_ reason: CloseReason) {
     guard case .open = lifecycle else { return }
-    // RFC 9000 §10.2: the closing and draining states "SHOULD persist for at least three times the current PTO interval".
-    lifecycle = .closing(Closing(reason: reason, until: clock + recovery.probeTimeout * 3))
+    lifecycle = .closing(Closing(reason: reason))
     events.append(.closed(reason))
   }
 
@@ -54,9 +54,12 @@ extension Connection {
 
   mutating func enterDraining(_ reason: CloseReason) {
     guard case .open = lifecycle else { return }
-    lifecycle = .draining(until: clock + recovery.probeTimeout * 3)
+    lifecycle = .draining(until: clock + closingPeriod)
     events.append(.closed(reason))
   }
+
+  /// RFC 9000 §10.2: the closing and draining states "SHOULD persist for at least three times the current PTO interval".
+  var closingPeriod: Interval { recovery.probeTimeout * 3 }
 
   mutating func receiveClose(_ frame: ConnectionCloseFrame) {
     if frame.isApplication {
@@ -87,6 +90,7 @@ extension Connection {
   mutating func transmitClose(into buffer: UnsafeMutableRawBufferPointer) -> Transmission? {
     guard case .closing(var closing) = lifecycle, closing.isDue else { return nil }
     closing.isDue = false
+    if closing.until == nil { closing.until = clock + closingPeriod }
     lifecycle = .closing(closing)
     let limit = min(buffer.count, MTUDiscovery.base)
     guard active.sendAllowance >= UInt64(limit) else { return nil }

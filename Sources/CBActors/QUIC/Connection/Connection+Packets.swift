@@ -89,13 +89,14 @@ extension Connection {
   private mutating func updateKeys() {
     guard isHandshakeConfirmed, oneRTT?.initiate() == true else { return }
     keyUpdateRequested = false
-    counts.keyUpdates += 1
   }
 
   /// Begins a key update as soon as the rules allow one (RFC 9001 §6.1).
   public mutating func initiateKeyUpdate() {
     keyUpdateRequested = true
     updateKeys()
+    // An acknowledgement of this phase must come first: ask for one.
+    if keyUpdateRequested { isPingDue = true }
   }
 
   /// How a packet may be filled.

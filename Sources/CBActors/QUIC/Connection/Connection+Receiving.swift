@@ -197,7 +197,7 @@ extension Connection {
     } else {
       do throws(TransportError) {
         let retain = now + recovery.probeTimeout * 3
-        if try oneRTT!.opened(which, packetNumber: number, retain: retain) { counts.keyUpdates += 1 }
+        try oneRTT!.opened(which, packetNumber: number, retain: retain)
       } catch {
         fail(error)
         return nil

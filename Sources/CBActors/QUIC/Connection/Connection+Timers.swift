@@ -6,7 +6,7 @@ extension Connection {
   public var deadline: Instant? {
     switch lifecycle {
     case .open: break
-    case .closing(let closing): return closing.until
+    case .closing(let closing): return closing.until ?? clock
     case .draining(let until): return until
     case .drained: return nil
     }
@@ -35,8 +35,10 @@ extension Connection {
     clock = now
     switch lifecycle {
     case .open: break
-    case .closing(let closing):
-      if closing.until <= now { lifecycle = .drained }
+    case .closing(var closing):
+      let until = closing.until ?? now + closingPeriod
+      closing.until = until
+      lifecycle = until <= now ? .drained : .closing(closing)
       return
     case .draining(let until):
       if until <= now { lifecycle = .drained }

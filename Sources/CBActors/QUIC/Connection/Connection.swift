@@ -185,6 +185,7 @@ public struct Connection: ~Copyable {
 
   public var statistics: Statistics {
     var statistics = counts
+    statistics.keyUpdates = oneRTT?.writeGeneration ?? 0
     statistics.packetsSent = recovery.statistics.packetsSent
     statistics.packetsLost = recovery.statistics.packetsLost
     statistics.datagramsDroppedSending += outgoingDatagrams.dropped

@@ -69,16 +69,14 @@ struct OneRTTKeys {
     currentReadStart = packetNumber
   }
 
-  /// A packet was opened. True when that was the first of a new phase, so that keys moved on.
-  mutating func opened(_ which: Which, packetNumber: UInt64, retain: Instant) throws(TransportError) -> Bool {
+  /// A packet was opened. With the next key, it is the first of a new phase: all keys move on.
+  mutating func opened(_ which: Which, packetNumber: UInt64, retain: Instant) throws(TransportError) {
     switch which {
-    case .previous:
-      return false
-    case .current:
-      openedCurrent(packetNumber)
-      return false
+    case .previous: break
+    case .current: openedCurrent(packetNumber)
     case .next:
-      // RFC 9001 §6.2: a peer that updates again before it can know that we followed breaks the rule.
+      // RFC 9001 §6.2: "An endpoint MAY treat such consecutive key updates as a connection error of type
+      // KEY_UPDATE_ERROR."
       guard readGeneration <= writeGeneration else {
         throw TransportError(.keyUpdateError, "consecutive key updates")
       }
@@ -91,7 +89,6 @@ struct OneRTTKeys {
       currentReadStart = packetNumber
       // RFC 9001 §6.2: "The endpoint MUST update its send keys to the corresponding key phase in response"
       if writeGeneration < readGeneration { advanceWrite() }
-      return true
     }
   }
 
