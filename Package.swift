@@ -198,6 +198,10 @@ if isFuzzing {
     .executableTarget(
       name: "FuzzQUIC", dependencies: ["Wire", "PacketCrypto", "QUIC"], path: "Tests/Fuzz/QUIC", exclude: ["corpus"],
       swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
-      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])])
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
+    .executableTarget(
+      name: "FuzzHTTP3", dependencies: ["Wire", "QUIC", "HTTP3"], path: "Tests/Fuzz/HTTP3", exclude: ["corpus"],
+      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
   ]
 }
