@@ -5,7 +5,7 @@ import Synchronization
 
 /// The CloudBridge client in a terminal.
 @main
-struct Main: AsyncParsableCommand {
+struct Main: ParsableCommand {
   static let version = "0.1.0"
 
   static let configuration = CommandConfiguration(
@@ -40,24 +40,40 @@ struct Main: AsyncParsableCommand {
   }
 
   /// Usage errors leave with 2, as the exit codes of `--help` say.
-  static func main() async {
+  static func main() {
+    let command: Main
     do {
-      let command = try parse()
-      let code = await command.start()
-      Foundation.exit(code)
+      command = try parse()
     } catch {
-      let text = fullMessage(for: error)
       let isAsked = exitCode(for: error).isSuccess
-      writeAll(text + "\n", to: isAsked ? STDOUT_FILENO : STDERR_FILENO)
+      writeAll(fullMessage(for: error) + "\n", to: isAsked ? STDOUT_FILENO : STDERR_FILENO)
       Foundation.exit(isAsked ? 0 : ClientError(.usage, "").exitCode)
     }
+    // What the parser does not know ends up among the words, its own flags too.
+    switch command.words.first {
+    case "--help", "-h":
+      writeAll(helpMessage() + "\n", to: STDOUT_FILENO)
+      Foundation.exit(0)
+    case "--version":
+      writeAll(version + "\n", to: STDOUT_FILENO)
+      Foundation.exit(0)
+    case let word? where word.hasPrefix("-"):
+      writeAll("error: unknown option '\(word.printable)'; cbterm --help lists them\n", to: STDERR_FILENO)
+      Foundation.exit(ClientError(.usage, "").exitCode)
+    default: break
+    }
+    // This thread is still the only one: every other inherits its signal mask.
+    Signals.block(isInteractive: command.isInteractive)
+    Task { Foundation.exit(await command.start()) }
+    while true { pause() }
+  }
+
+  private var isInteractive: Bool {
+    script == nil && words.isEmpty && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
   }
 
   private func start() async -> Int32 {
     let environment = ProcessInfo.processInfo.environment
-    let isInteractive =
-      script == nil && words.isEmpty && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
-    Signals.block(isInteractive: isInteractive)
     // Readline counts columns by the locale; with none set, UTF-8 is what terminals speak.
     let names = ["LC_ALL", "LC_CTYPE", "LANG"]
     setlocale(LC_CTYPE, names.contains { environment[$0]?.isEmpty == false } ? "" : "C.UTF-8")
