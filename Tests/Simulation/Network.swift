@@ -196,7 +196,8 @@ final class Network {
   private func deliverToServer(_ datagram: Datagram) {
     if !isValidated {
       unvalidatedReceived += datagram.bytes.count
-      if datagram.isIntact, datagram.bytes.holdsHandshakePacket { isValidated = true }
+      // A flipped bit may lie in another of the coalesced packets.
+      if datagram.bytes.holdsHandshakePacket { isValidated = true }
     }
     let route = datagram.bytes.withUnsafeBytes {
       serverEndpoint.route($0, from: datagram.path, now: now, reply: reply)

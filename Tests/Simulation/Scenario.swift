@@ -1,3 +1,4 @@
+import Glibc
 import QUIC
 import Wire
 
@@ -14,6 +15,12 @@ struct Scenario: CustomStringConvertible {
   var retry = Endpoint<Int>.RetryPolicy.never
 
   static let start = Instant.zero + .seconds(1)
+
+  /// `count` seeds from `first`, or as many times more as SIMULATION_SCALE says.
+  static func seeds(_ first: UInt64, _ count: UInt64) -> Range<UInt64> {
+    let scale = getenv("SIMULATION_SCALE").flatMap { UInt64(String(cString: $0)) } ?? 1
+    return first..<first + count * max(scale, 1)
+  }
 
   init(seed: UInt64) {
     self.seed = seed
