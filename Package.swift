@@ -44,6 +44,8 @@ let package = Package(
     .executable(name: "cbterm", targets: ["cbterm"]),
   ],
   dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
     .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -91,8 +93,18 @@ let package = Package(
       [
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
-        "CSodium",
+        "CSodium", "Wire",
+      ]),
+
+    room(
+      "Settings",
+      [
+        "Wire",
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Yams", package: "Yams"),
       ]),
 
     // Floor 6: the actors that own a core and drive it on a ring.
@@ -108,24 +120,27 @@ let package = Package(
       name: "CBClient",
       dependencies: [
         "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "CSodium",
-        .product(name: "Configuration", package: "swift-configuration"),
+        "Settings",
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: strict),
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
-        .product(name: "Configuration", package: "swift-configuration"),
+        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "X509", package: "swift-certificates"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
         .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-        .product(name: "Yams", package: "Yams"),
       ],
       exclude: ["cbpop"],
       swiftSettings: strict),
@@ -134,7 +149,9 @@ let package = Package(
     .executableTarget(
       name: "cbpop",
       dependencies: [
-        "CBPoP",
+        "CBPoP", "Settings",
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -143,7 +160,7 @@ let package = Package(
     .executableTarget(
       name: "cbterm",
       dependencies: [
-        "CBClient", "CReadline",
+        "CBClient", "CReadline", "Settings",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -161,12 +178,16 @@ let package = Package(
     tests(
       "Identity",
       [
-        "Identity", "CSodium",
+        "Identity", "CSodium", "Wire",
         .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
       ]),
-    tests("CBClient", ["Wire", "Ring", "DNS", "CBClient"]),
-    tests("CBPoP", ["Wire", "Ring", "CBPoP", "Identity"]),
-    tests("cbterm", ["CBClient", "cbterm"]),
+    tests("Settings", ["Wire", "Settings"]),
+    tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "Settings", "CBClient"]),
+    tests(
+      "CBPoP",
+      ["Wire", "Ring", "Settings", "CBPoP", "Identity", .product(name: "Logging", package: "swift-log")]),
+    tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
   ]
@@ -177,6 +198,10 @@ if isFuzzing {
     .executableTarget(
       name: "FuzzQUIC", dependencies: ["Wire", "PacketCrypto", "QUIC"], path: "Tests/Fuzz/QUIC", exclude: ["corpus"],
       swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
-      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])])
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
+    .executableTarget(
+      name: "FuzzHTTP3", dependencies: ["Wire", "QUIC", "HTTP3"], path: "Tests/Fuzz/HTTP3", exclude: ["corpus"],
+      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
   ]
 }

@@ -1,0 +1,137 @@
+public import Settings
+import Wire
+
+extension PoPSettings {
+  /// Every key of the PoP's settings. `deploy/cbpop.yaml` is made from this (a test keeps the two equal).
+  public static let schema = Schema([
+    .value("name", .identifier, default: "pop", "What clients and logs call this PoP, such as fra1."),
+    .list(
+      "listen", .socketAddress, default: ["0.0.0.0:443"],
+      "UDP addresses to take QUIC connections on. [::]:443 takes IPv6."),
+    .value(
+      "rings", .integer(0...1024), default: "0",
+      "io_uring threads, each with its own socket on every address. 0: one a processor."),
+    .section(
+      "tls", "The PoP's certificate.",
+      [
+        .value(
+          "certificateFile", .path, example: "/etc/cloudbridge/tls/fullchain.pem",
+          "The chain as PEM, the PoP's own first. Relative to this file."),
+        .value(
+          "privateKeyFile", .path, example: "/etc/cloudbridge/tls/key.pem",
+          "Its private key as PEM. Must not be readable by others."),
+      ]),
+    .section(
+      "identity", "Whose tokens open tunnels.",
+      [
+        .sections(
+          "profiles",
+          example: [
+            [
+              "name": "zitadel", "issuer": "https://login.example.net", "audience": "123456789012345678",
+              "algorithms": "RS256,ES256,EdDSA",
+            ]
+          ],
+          "Trust profiles. A token is judged by the one whose issuer it names, and by no other.", trustProfileKeys)
+      ]),
+    policySection,
+    limitsSection,
+    transportSection,
+    .section(
+      "dns", "How the PoP resolves the targets of tunnels.",
+      [
+        .list(
+          "servers", .socketAddress, example: ["192.0.2.53:53"],
+          "Resolvers as address:port. Without any, those of /etc/resolv.conf are asked.")
+      ]),
+    .section(
+      "dev", "What --dev opens on loopback addresses, for trying things out on one machine.",
+      [
+        .value("domain", .host, default: "cloudbridge.test", "The PoP's domain in --dev."),
+        .value(
+          "issuerAddress", .loopbackAddress(anyPort: true), default: "127.0.0.1:8081",
+          "The embedded issuer (OpenID Connect, device flow)."),
+        .value(
+          "dnsAddress", .loopbackAddress(anyPort: true), default: "127.0.0.1:5300",
+          "The embedded DNS server, which answers for the domain."),
+      ]),
+  ])
+
+  private static let trustProfileKeys: [Schema.Key] = [
+    .value("name", .identifier, required: true, "For logs and counters."),
+    .value("issuer", .text, required: true, "The exact iss claim."),
+    .list("audience", .text, required: true, "One of these must be in the aud claim."),
+    .list(
+      "algorithms", .choice(algorithms), default: ["RS256", "ES256", "EdDSA"],
+      "The only signatures taken. HS256 stands alone and needs hmacSecretFile."),
+    .value(
+      "jwksURL", .secureURL, example: "https://login.example.net/oauth/v2/keys",
+      "Where the issuer's keys are. Without it, OpenID Connect discovery at the issuer says."),
+    .value(
+      "hmacSecretFile", .path, example: "/etc/cloudbridge/hmac.key",
+      "The shared secret of HS256, at least 32 bytes. Must not be readable by others."),
+    .list("requiredScopes", .text, "Scopes that a token must all carry."),
+    .list("requiredRoles", .text, "Roles of which a token must carry one."),
+    .value("clockSkew", .duration(.zero...(.seconds(300))), default: "30s", "Tolerance for exp, nbf and iat."),
+  ]
+
+  static let algorithms = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA", "HS256"]
+
+  private static let policySection = Schema.Key.section(
+    "policy",
+    "Where tunnels may lead. Loopback, link-local, multicast and the PoP's own addresses are refused unless a "
+      + "prefix of allowPrefixes covers them.",
+    [
+      .value(
+        "allowPrivate", .boolean, default: "false",
+        "Allow private (RFC 1918, RFC 4193) and shared (RFC 6598) addresses."),
+      .list("allowPrefixes", .prefix, example: ["10.20.0.0/16"], "Allowed whatever the rules above say."),
+      .list("denyPrefixes", .prefix, example: ["198.51.100.0/24"], "Refused whatever else allows them."),
+      .list(
+        "ports", .portRange, example: ["53", "80", "443", "8000-8999"],
+        "The only target ports allowed. Empty: all of them."),
+    ])
+
+  private static let limitsSection = Schema.Key.section(
+    "limits", "What one PoP and one user may hold at a time.",
+    [
+      .value("connections", .integer(1...10_000_000), default: "10000", "QUIC connections."),
+      .value("tunnels", .integer(1...10_000_000), default: "100000", "Tunnels of all users."),
+      .value("tunnelsPerUser", .integer(1...1_000_000), default: "1000", "Tunnels of one subject."),
+      .value(
+        "udpIdleTimeout", .duration(.seconds(1)...(.seconds(86_400))), default: "2m",
+        "Silence after which a UDP tunnel ends (RFC 4787 asks for two minutes or more)."),
+      .value(
+        "tcpIdleTimeout", .duration(.seconds(1)...(.seconds(86_400))), default: "15m",
+        "Silence after which a TCP tunnel ends."),
+      .value(
+        "connectTimeout", .duration(.milliseconds(100)...(.seconds(300))), default: "10s",
+        "How long opening a TCP connection to a target may take."),
+      .value(
+        "signInTimeout", .duration(.seconds(1)...(.seconds(300))), default: "10s",
+        "How long a connection may stay without a valid token."),
+      .value(
+        "drainTimeout", .duration(.zero...(.seconds(3600))), default: "10s",
+        "How long open tunnels may go on after the order to stop."),
+    ])
+
+  private static let transportSection = Schema.Key.section(
+    "transport", "The QUIC connections.",
+    [
+      .value(
+        "congestion", .choice(["cubic", "newreno"], coming: ["bbrv3", "bbr"]), default: "cubic",
+        environment: "CBR_CC", "The congestion controller: cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
+      .value(
+        "idleTimeout", .duration(.seconds(1)...(.seconds(3600))), default: "30s",
+        "Silence after which a connection counts as lost."),
+      .value(
+        "handshakeTimeout", .duration(.milliseconds(100)...(.seconds(120))), default: "10s",
+        "How long a handshake may take."),
+      .value(
+        "maximumMTU", .integer(1200...65527), default: "1452",
+        "The largest UDP payload in bytes to try."),
+      .value(
+        "retry", .choice(["never", "always", "under-load"]), default: "under-load",
+        "When to make clients prove their address by a Retry packet (RFC 9000 section 8.1.2)."),
+    ])
+}

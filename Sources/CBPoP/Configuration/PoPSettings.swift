@@ -1,0 +1,219 @@
+public import Settings
+public import Wire
+
+/// The settings of a Point of Presence: flags over `CBR_*` variables over a YAML file over defaults.
+public struct PoPSettings: Hashable, Sendable {
+  public var name: String
+  public var listen: [SocketAddress]
+  /// 0: one ring a processor.
+  public var rings: Int
+  /// Nil where neither file is named, as `--dev` makes its own.
+  public var tls: TLS?
+  public var trustProfiles: [TrustProfile]
+  public var policy: Policy
+  public var limits: Limits
+  public var transport: Transport
+  /// Empty: the system's own.
+  public var dnsServers: [SocketAddress]
+  public var dev: Dev
+
+  public struct TLS: Hashable, Sendable {
+    public var certificateFile: String
+    public var privateKeyFile: String
+  }
+
+  public struct TrustProfile: Hashable, Sendable {
+    public var name: String
+    public var issuer: String
+    public var audience: [String]
+    /// As JOSE names them (RFC 7518 §3.1, RFC 8037).
+    public var algorithms: [String]
+    /// Nil: by OpenID Connect discovery.
+    public var jwksURL: String?
+    /// Present exactly when ``algorithms`` is `HS256`.
+    public var hmacSecretFile: String?
+    public var requiredScopes: [String]
+    public var requiredRoles: [String]
+    public var clockSkew: Interval
+  }
+
+  /// Where tunnels may lead; `denyPrefixes` win over `allowPrefixes`, and those over the built-in refusals.
+  public struct Policy: Hashable, Sendable {
+    public var allowPrivate: Bool
+    public var allowPrefixes: [IPPrefix]
+    public var denyPrefixes: [IPPrefix]
+    /// Empty: all of them.
+    public var ports: [ClosedRange<UInt16>]
+  }
+
+  public struct Limits: Hashable, Sendable {
+    public var connections: Int
+    public var tunnels: Int
+    public var tunnelsPerUser: Int
+    public var udpIdleTimeout: Interval
+    public var tcpIdleTimeout: Interval
+    public var connectTimeout: Interval
+    public var signInTimeout: Interval
+    public var drainTimeout: Interval
+  }
+
+  public struct Transport: Hashable, Sendable {
+    public enum Congestion: String, Hashable, Sendable, CaseIterable { case cubic, newreno }
+    public enum Retry: String, Hashable, Sendable { case never, always, underLoad = "under-load" }
+    public var congestion: Congestion
+    public var idleTimeout: Interval
+    public var handshakeTimeout: Interval
+    /// The largest UDP payload in bytes.
+    public var maximumMTU: Int
+    public var retry: Retry
+  }
+
+  public struct Dev: Hashable, Sendable {
+    public var domain: String
+    public var issuerAddress: SocketAddress
+    public var dnsAddress: SocketAddress
+  }
+}
+
+extension PoPSettings {
+  /// Reads the settings.
+  ///
+  /// - Parameters:
+  ///   - path: the YAML file; nil goes by flags, environment and defaults alone.
+  ///   - flags: values by dotted path, which win over all else.
+  ///   - isDev: `--dev` brings its own certificate and issuer, so that neither is missed.
+  /// - Throws: every fault, with file and line, variable or flag, key, and the nearest valid key.
+  public init(
+    path: String?, flags: [(path: String, value: String, flag: String)] = [], environment: [String: String],
+    isDev: Bool = false
+  ) throws(SettingsError) {
+    var file: SettingsFile?
+    if let path { file = try SettingsFile(path: path, schema: Self.schema) }
+    let settings = try ResolvedSettings(schema: Self.schema, file: file, flags: flags, environment: environment)
+    try self.init(settings, source: file.map { .file($0.path, line: nil) } ?? .defaultValue, isDev: isDev)
+  }
+
+  init(_ settings: ResolvedSettings, source: SettingsOrigin, isDev: Bool) throws(SettingsError) {
+    var problems: [SettingsError.Problem] = []
+    name = settings.text("name") ?? "pop"
+    listen = settings.list("listen").compactMap { SocketAddress($0) }
+    rings = settings.integer("rings")
+    switch (settings.path("tls.certificateFile"), settings.path("tls.privateKeyFile")) {
+    case (let certificate?, let key?): tls = TLS(certificateFile: certificate, privateKeyFile: key)
+    case (nil, nil):
+      tls = nil
+      if !isDev { problems.append(.init(source, key: "tls", "needs certificateFile and privateKeyFile")) }
+    case (nil, _):
+      tls = nil
+      problems.append(settings.problem("tls.privateKeyFile", "stands without certificateFile"))
+    case (_, nil):
+      tls = nil
+      problems.append(settings.problem("tls.certificateFile", "stands without privateKeyFile"))
+    }
+    trustProfiles = (0..<settings.sectionCount("identity.profiles")).map { TrustProfile(settings, index: $0) }
+    policy = Policy(settings)
+    limits = Limits(settings)
+    transport = Transport(settings)
+    dnsServers = settings.list("dns.servers").compactMap { SocketAddress($0) }
+    let loopback = SocketAddress(.v4(.loopback), port: 0)
+    dev = Dev(
+      domain: settings.text("dev.domain") ?? "cloudbridge.test",
+      issuerAddress: settings.text("dev.issuerAddress").flatMap { SocketAddress($0) } ?? loopback,
+      dnsAddress: settings.text("dev.dnsAddress").flatMap { SocketAddress($0) } ?? loopback)
+
+    if listen.isEmpty { problems.append(settings.problem("listen", "names no address")) }
+    if Set(listen).count < listen.count { problems.append(settings.problem("listen", "names an address twice")) }
+    if trustProfiles.isEmpty, !isDev {
+      problems.append(.init(source, key: "identity.profiles", "is empty: no token would ever be accepted"))
+    }
+    problems += trustProblems(settings)
+    guard problems.isEmpty else { throw SettingsError(problems) }
+  }
+
+  private func trustProblems(_ settings: ResolvedSettings) -> [SettingsError.Problem] {
+    var problems: [SettingsError.Problem] = []
+    var issuers: Set<String> = []
+    var names: Set<String> = []
+    for (index, profile) in trustProfiles.enumerated() {
+      let path = "identity.profiles[\(index)]"
+      if !names.insert(profile.name).inserted {
+        problems.append(settings.problem("\(path).name", "'\(profile.name)' is taken by an earlier profile"))
+      }
+      if !issuers.insert(profile.issuer).inserted {
+        problems.append(settings.problem("\(path).issuer", "'\(profile.issuer)' has an earlier profile already"))
+      }
+      if profile.audience.isEmpty { problems.append(settings.problem("\(path).audience", "is empty")) }
+      // A profile fixes one family of algorithms: a token must never choose between a public key and a secret.
+      let isShared = profile.algorithms.contains("HS256")
+      if isShared, profile.algorithms != ["HS256"] {
+        problems.append(settings.problem("\(path).algorithms", "HS256 must stand alone in its profile"))
+      }
+      if isShared, profile.hmacSecretFile == nil {
+        problems.append(settings.problem("\(path).algorithms", "HS256 needs hmacSecretFile"))
+      }
+      if !isShared, profile.hmacSecretFile != nil {
+        problems.append(settings.problem("\(path).hmacSecretFile", "is for algorithms: [HS256] alone"))
+      }
+      if isShared, profile.jwksURL != nil {
+        problems.append(settings.problem("\(path).jwksURL", "has no use with HS256"))
+      }
+      if profile.algorithms.isEmpty { problems.append(settings.problem("\(path).algorithms", "is empty")) }
+      if !isShared, profile.jwksURL == nil, let problem = ValueKind.secureURL.problem(with: profile.issuer) {
+        problems.append(settings.problem("\(path).issuer", "cannot be discovered without jwksURL: \(problem)"))
+      }
+    }
+    return problems
+  }
+}
+
+extension PoPSettings.TrustProfile {
+  init(_ settings: ResolvedSettings, index: Int) {
+    let path = "identity.profiles[\(index)]"
+    name = settings.text("\(path).name") ?? ""
+    issuer = settings.text("\(path).issuer") ?? ""
+    audience = settings.list("\(path).audience")
+    algorithms = settings.list("\(path).algorithms")
+    jwksURL = settings.text("\(path).jwksURL")
+    hmacSecretFile = settings.path("\(path).hmacSecretFile")
+    requiredScopes = settings.list("\(path).requiredScopes")
+    requiredRoles = settings.list("\(path).requiredRoles")
+    clockSkew = settings.interval("\(path).clockSkew")
+  }
+}
+
+extension PoPSettings.Policy {
+  init(_ settings: ResolvedSettings) {
+    func prefixes(_ path: String) -> [IPPrefix] {
+      settings.list(path).compactMap { text in
+        IPPrefix(text) ?? IPAddress(text).flatMap { IPPrefix($0, length: $0.bitWidth) }
+      }
+    }
+    allowPrivate = settings.boolean("policy.allowPrivate")
+    allowPrefixes = prefixes("policy.allowPrefixes")
+    denyPrefixes = prefixes("policy.denyPrefixes")
+    ports = settings.list("policy.ports").compactMap(ValueKind.portRange)
+  }
+}
+
+extension PoPSettings.Limits {
+  init(_ settings: ResolvedSettings) {
+    connections = settings.integer("limits.connections")
+    tunnels = settings.integer("limits.tunnels")
+    tunnelsPerUser = settings.integer("limits.tunnelsPerUser")
+    udpIdleTimeout = settings.interval("limits.udpIdleTimeout")
+    tcpIdleTimeout = settings.interval("limits.tcpIdleTimeout")
+    connectTimeout = settings.interval("limits.connectTimeout")
+    signInTimeout = settings.interval("limits.signInTimeout")
+    drainTimeout = settings.interval("limits.drainTimeout")
+  }
+}
+
+extension PoPSettings.Transport {
+  init(_ settings: ResolvedSettings) {
+    congestion = settings.text("transport.congestion").flatMap(Congestion.init) ?? .cubic
+    idleTimeout = settings.interval("transport.idleTimeout")
+    handshakeTimeout = settings.interval("transport.handshakeTimeout")
+    maximumMTU = settings.integer("transport.maximumMTU")
+    retry = settings.text("transport.retry").flatMap(Retry.init) ?? .underLoad
+  }
+}
