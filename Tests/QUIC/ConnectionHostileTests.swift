@@ -29,7 +29,7 @@ extension ConnectionPair {
   ) -> Int {
     var writer = ByteWriter(bytes)
     let start = connection.beginPacket(.oneRTT, to: &writer)!
-    var frames = connection.framesWriter(writer)
+    var frames = Connection.framesWriter(writer)
     write(&frames)
     writer.advance(frames.count)
     return connection.finishPacket(.oneRTT, start, &writer)!

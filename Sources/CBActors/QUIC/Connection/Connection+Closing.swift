@@ -110,7 +110,7 @@ extension Connection {
     _ level: EncryptionLevel, _ reason: CloseReason, to writer: inout ByteWriter, padTo: Int
   ) {
     guard let start = beginPacket(level, to: &writer) else { return }
-    var frames = framesWriter(writer)
+    var frames = Self.framesWriter(writer)
     switch reason {
     case .localApplication(let code, let text):
       if level == .oneRTT {
@@ -125,7 +125,7 @@ extension Connection {
     case .peerTransport, .peerApplication, .idleTimeout, .handshakeTimeout, .statelessReset, .versionMismatch:
       break
     }
-    pad(&frames, in: writer, to: padTo)
+    Self.pad(&frames, in: writer, to: padTo)
     writer.advance(frames.count)
     _ = finishPacket(level, start, &writer)
   }

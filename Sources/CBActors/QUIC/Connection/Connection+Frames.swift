@@ -90,6 +90,8 @@ extension Connection {
     let outcome = try recovery.onAckReceived(
       space, largest: ack.largest, delay: .microseconds(microseconds), ecnCounts: ack.ecn, ranges: ack,
       now: context.now)
+    let index = Int(space.rawValue)
+    spaces[index].largestAcknowledged = max(spaces[index].largestAcknowledged ?? 0, ack.largest)
     if space == .applicationData {
       oneRTT?.acknowledged(largest: ack.largest)
       if keyUpdateRequested { updateKeys() }

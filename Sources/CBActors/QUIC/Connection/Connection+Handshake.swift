@@ -116,6 +116,7 @@ extension Connection {
       events: &events)
     recovery.peerMaxAckDelay = .milliseconds(Int64(parameters.maxAckDelay))
     mtu.limit(to: parameters.maxUDPPayloadSize)
+    applyMTU()
     if let token = parameters.statelessResetToken { peerIDs.setFirstResetToken(token) }
     // RFC 9000 §10.1: "Each endpoint advertises a max_idle_timeout, but the effective value at an endpoint is computed
     // as the minimum of the two advertised values (or the sole advertised value, if only one endpoint advertises a

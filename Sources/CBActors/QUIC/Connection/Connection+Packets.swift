@@ -3,7 +3,7 @@ import Wire
 
 /// Building one packet (RFC 9000 §12, §17).
 extension Connection {
-  func hasWriteKeys(_ level: EncryptionLevel) -> Bool {
+  mutating func hasWriteKeys(_ level: EncryptionLevel) -> Bool {
     switch level {
     case .initial: spaces[0].writeKeys != nil
     case .handshake: spaces[1].writeKeys != nil
@@ -21,8 +21,7 @@ extension Connection {
   {
     let index = Int(level.packetNumberSpace.rawValue)
     let number = spaces[index].nextPacketNumber
-    let length = PacketNumber.encodedLength(
-      number, largestAcknowledged: recovery.largestAcknowledged(level.packetNumberSpace))
+    let length = PacketNumber.encodedLength(number, largestAcknowledged: spaces[index].largestAcknowledged)
     guard let destination = peerID ?? peerIDs.id(active.peerIDSequence) ?? peerIDs.active.first?.id else { return nil }
     if level == .oneRTT {
       let header = PacketStart.shortHeaderLength(destinationID: destination, packetNumberLength: length)
@@ -43,14 +42,14 @@ extension Connection {
   }
 
   /// A writer for the frames of the packet begun in `writer`, which leaves room for the tag.
-  func framesWriter(_ writer: ByteWriter) -> ByteWriter {
+  static func framesWriter(_ writer: ByteWriter) -> ByteWriter {
     let free = writer.free
     return ByteWriter(UnsafeMutableRawBufferPointer(rebasing: free[..<(free.count - PacketKey.tagLength)]))
   }
 
   /// PADDING until the packet, with its tag, ends `target` bytes into the datagram. True when there was any.
   @discardableResult
-  func pad(_ frames: inout ByteWriter, in writer: ByteWriter, to target: Int) -> Bool {
+  static func pad(_ frames: inout ByteWriter, in writer: ByteWriter, to target: Int) -> Bool {
     let missing = target - PacketKey.tagLength - writer.count - frames.count
     guard missing > 0 else { return false }
     frames.writePadding(min(missing, frames.remaining))
@@ -115,7 +114,7 @@ extension Connection {
     let space = level.packetNumberSpace
     let index = Int(space.rawValue)
     guard let start = beginPacket(level, to: &writer) else { return false }
-    var frames = framesWriter(writer)
+    var frames = Self.framesWriter(writer)
     packetFrames.removeAll(keepingCapacity: true)
 
     let wroteAck = writeAck(index, &frames, now)
@@ -134,7 +133,7 @@ extension Connection {
     }
     var target = padTo
     if padsIfNearlyFull, frames.remaining < 100 { target = writer.buffer.count }
-    let isPadded = pad(&frames, in: writer, to: target)
+    let isPadded = Self.pad(&frames, in: writer, to: target)
     writer.advance(frames.count)
     guard let size = finishPacket(level, start, &writer) else { return false }
     if wroteAck { spaces[index].received.ackSent() }
@@ -226,7 +225,7 @@ extension Connection {
       let total = DatagramFrameSize.total(payload: size, withLength: true)
       if total > frames.remaining {
         // It may fit the next packet; if not even an empty one, the path has become too narrow for it.
-        guard let most = maximumDatagramSize, size <= most else {
+        guard let most = datagramCapacity, size <= most else {
           outgoingDatagrams.removeFirst()
           counts.datagramsDroppedSending += 1
           continue

@@ -78,8 +78,8 @@ extension Connection {
     recovery.onPathChanged(keepingState: keeps, now: clock)
     if !keeps {
       mtu.reset()
-      recovery.setMaximumDatagramSize(mtu.current)
     }
+    applyMTU()
     events.append(.pathChanged(active.path))
   }
 
@@ -136,6 +136,7 @@ extension Connection {
     for index in others.indices where peerIDs.id(others[index].peerIDSequence) == nil {
       others[index].peerIDSequence = takeAnyID()
     }
+    applyMTU()
   }
 
   private mutating func takeAnyID() -> UInt64 {

@@ -33,7 +33,7 @@ extension Connection {
     case new
   }
 
-  private func classify(_ path: Path) -> Arrival? {
+  private mutating func classify(_ path: Path) -> Arrival? {
     if path == active.path { return .active }
     if let index = others.firstIndex(where: { $0.path == path }) { return .other(index) }
     if role == .client {
@@ -122,7 +122,7 @@ extension Connection {
   }
 
   /// The packet's connection IDs are this connection's.
-  private func isOurs(_ header: PacketHeader) -> Bool {
+  private mutating func isOurs(_ header: PacketHeader) -> Bool {
     if header.type == .oneRTT { return localIDs.contains(header.destinationID) }
     guard localIDs.contains(header.destinationID) || (role == .server && header.destinationID == routedInitialID) else {
       return false

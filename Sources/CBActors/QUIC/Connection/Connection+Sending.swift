@@ -41,13 +41,13 @@ extension Connection {
   }
 
   /// Something is due in a space, given whether in-flight frames may leave.
-  private func isPending(_ index: Int, mayFly: Bool, now: Instant) -> Bool {
+  private mutating func isPending(_ index: Int, mayFly: Bool, now: Instant) -> Bool {
     if spaces[index].received.isAckDue(now) || spaces[index].probes > 0 { return true }
     guard mayFly else { return false }
-    return spaces[index].hasCryptoToSend || (index == 2 && hasApplicationFrames)
+    return spaces[index].hasCryptoToSend || (index == 2 && hasApplicationFrames())
   }
 
-  private var hasApplicationFrames: Bool {
+  private mutating func hasApplicationFrames() -> Bool {
     streams.hasFrames || !outgoingDatagrams.isEmpty || isPingDue || isHandshakeDoneDue
       || !localIDs.announcing.isEmpty || !peerIDs.retiring.isEmpty
   }
@@ -137,7 +137,7 @@ extension Connection {
       }
       guard case .open = lifecycle else { break }
     }
-    if flies, !hasApplicationFrames { recovery.markAppLimited() }
+    if flies, !hasApplicationFrames() { recovery.markAppLimited() }
     guard total > 0 else { return nil }
     return sent(total, segment: segment, ecn: codepoint)
   }
@@ -151,9 +151,9 @@ extension Connection {
     }
     var writer = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: buffer[..<size]))
     guard let start = beginPacket(.oneRTT, to: &writer) else { return nil }
-    var frames = framesWriter(writer)
+    var frames = Self.framesWriter(writer)
     frames.writePing()
-    pad(&frames, in: writer, to: size)
+    Self.pad(&frames, in: writer, to: size)
     writer.advance(frames.count)
     guard let length = finishPacket(.oneRTT, start, &writer) else { return nil }
     packetFrames.removeAll(keepingCapacity: true)
@@ -197,7 +197,7 @@ extension Connection {
     guard limit >= 64 else { return nil }
     var writer = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: buffer[..<limit]))
     guard let start = beginPacket(.oneRTT, to: &writer, peerID: peerIDs.id(path.peerIDSequence)) else { return nil }
-    var frames = framesWriter(writer)
+    var frames = Self.framesWriter(writer)
     packetFrames.removeAll(keepingCapacity: true)
     for data in path.responsesDue {
       frames.writePathResponse(data)
@@ -215,7 +215,7 @@ extension Connection {
     // RFC 9000 §8.2.1, §8.2.2: "An endpoint MUST expand datagrams that contain a PATH_CHALLENGE frame to at least the
     // smallest allowed maximum datagram size of 1200 bytes, unless the anti-amplification limit for the path does not
     // permit sending a datagram of this size."
-    pad(&frames, in: writer, to: limit)
+    Self.pad(&frames, in: writer, to: limit)
     writer.advance(frames.count)
     guard let size = finishPacket(.oneRTT, start, &writer) else { return nil }
     note(

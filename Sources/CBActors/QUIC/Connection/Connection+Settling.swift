@@ -11,7 +11,7 @@ extension Connection {
       case .resetStream(let id): streams.resetAcknowledged(id)
       case .retireConnectionID: peerIDs.retirementAcknowledged()
       case .mtuProbe(let size):
-        if mtu.probeAcknowledged(Int(size)) { recovery.setMaximumDatagramSize(mtu.current) }
+        if mtu.probeAcknowledged(Int(size)) { applyMTU() }
       case .maxData, .maxStreamData, .maxStreams, .dataBlocked, .streamDataBlocked, .streamsBlocked, .stopSending,
         .newConnectionID, .newToken, .handshakeDone, .pathChallenge, .pathResponse, .datagram, .ping:
         break

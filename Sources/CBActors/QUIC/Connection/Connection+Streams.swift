@@ -26,17 +26,24 @@ extension Connection: StreamTransport {
   public mutating func stopReading(_ stream: StreamID, code: UInt64) { streams.stopReading(stream, code: code) }
 
   /// The largest payload of one DATAGRAM frame that a packet of the present size carries and the peer takes.
-  public var maximumDatagramSize: Int? {
-    guard let peer = peerTransportParameters, peer.maxDatagramFrameSize > 0 else { return nil }
+  public var maximumDatagramSize: Int? { datagramCapacity }
+
+  /// The packet size, or something else that bounds what fits in a packet, has changed.
+  mutating func applyMTU() {
+    if recovery.maximumDatagramSize != UInt64(mtu.current) { recovery.setMaximumDatagramSize(mtu.current) }
+    guard let peer = peerTransportParameters, peer.maxDatagramFrameSize > 0 else {
+      datagramCapacity = nil
+      return
+    }
     let header = PacketStart.shortHeaderLength(
       destinationID: peerIDs.id(active.peerIDSequence) ?? .empty, packetNumberLength: 4)
     let inPacket = DatagramFrameSize.capacity(space: mtu.current - header - PacketKey.tagLength, withLength: true)
     let atPeer = DatagramFrameSize.capacity(space: Int(clamping: peer.maxDatagramFrameSize), withLength: true)
-    return min(inPacket ?? 0, atPeer ?? 0)
+    datagramCapacity = min(inPacket ?? 0, atPeer ?? 0)
   }
 
   public mutating func sendDatagram(_ header: UnsafeRawBufferPointer, _ payload: UnsafeRawBufferPointer) -> Bool {
-    guard case .open = lifecycle, let most = maximumDatagramSize, header.count + payload.count <= most else {
+    guard case .open = lifecycle, let most = datagramCapacity, header.count + payload.count <= most else {
       return false
     }
     if !outgoingDatagrams.hasRoom(for: header.count + payload.count) { owesDatagramsSendable = true }

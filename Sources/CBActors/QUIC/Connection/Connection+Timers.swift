@@ -77,7 +77,7 @@ extension Connection {
       }
       if recovery.probeTimeoutCount >= 3, mtu.current > MTUDiscovery.base {
         mtu.blackHole()
-        recovery.setMaximumDatagramSize(mtu.current)
+        applyMTU()
       }
     }
   }
@@ -105,7 +105,8 @@ extension Connection {
     }
     // RFC 9000 §10.1: "To avoid excessively small idle timeout periods, endpoints MUST increase the idle timeout period
     // to be at least three times the current Probe Timeout (PTO)."
-    idleDeadline = clock + max(idleTimeout, recovery.probeTimeout * 3)
+    let probeTimeout = recovery.rtt.probeTimeout + recovery.peerMaxAckDelay
+    idleDeadline = clock + max(idleTimeout, probeTimeout * 3)
   }
 
   private mutating func restartKeepAlive() {

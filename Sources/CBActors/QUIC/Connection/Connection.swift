@@ -7,6 +7,9 @@ public import Wire
 /// ``transmit(into:maxSegments:now:)`` yields until that is nil, drains ``nextEvent()``, and calls
 /// ``handleTimeout(now:)`` at ``deadline``. Nothing here reads a clock, a socket or a random source of its own.
 ///
+/// Helpers on the path of every packet are `mutating` even where they only read: a borrow of a value this large is
+/// passed by copying it, an exclusive access by its address.
+///
 /// Each concern has a file of its own: receiving, frames, handshake, sending, timers, paths, closing.
 public struct Connection: ~Copyable {
   public let role: Role
@@ -15,7 +18,9 @@ public struct Connection: ~Copyable {
   let entropy: any EntropySource
 
   // Packets.
-  var spaces: InlineArray<3, PacketSpace>
+  /// The three packet-number spaces, by their raw value; allocated and freed with the connection. Behind a pointer,
+  /// because the compiler moves an inline array of them whole to read from one.
+  let spaces: UnsafeMutablePointer<PacketSpace>
   var oneRTT: OneRTTKeys?
   /// The half of the 1-RTT secrets that has come before the other.
   var pendingSecrets = PendingSecrets()
@@ -64,6 +69,8 @@ public struct Connection: ~Copyable {
   /// Paths that are being probed, or that may be returned to.
   var others: [PathState] = []
   var mtu: MTUDiscovery
+  /// The largest datagram payload, as the MTU, the peer's limit and its connection ID make it.
+  var datagramCapacity: Int?
   /// The highest 1-RTT packet number that came with a frame that is not a probe.
   var largestNonProbing: UInt64?
   /// The ID of ours that the newest packet on the active path came to.
@@ -135,12 +142,13 @@ public struct Connection: ~Copyable {
     self.tls = tls
     self.entropy = entropy
     let pool = ChunkPool()
-    spaces = InlineArray<3, PacketSpace> { index in
-      let space: PacketNumberSpace = index == 0 ? .initial : index == 1 ? .handshake : .applicationData
-      return PacketSpace(
-        space, pool: pool,
-        received: ReceivedPackets(
-          space, maxAckDelay: configuration.ackDelay, ackElicitingThreshold: configuration.ackElicitingThreshold))
+    spaces = .allocate(capacity: PacketNumberSpace.allCases.count)
+    for space in PacketNumberSpace.allCases {
+      (spaces + Int(space.rawValue)).initialize(
+        to: PacketSpace(
+          space, pool: pool,
+          received: ReceivedPackets(
+            space, maxAckDelay: configuration.ackDelay, ackElicitingThreshold: configuration.ackElicitingThreshold)))
     }
     mtu = MTUDiscovery(initial: configuration.initialMTU, maximum: configuration.maximumMTU)
     recovery = LossRecovery(
@@ -159,6 +167,11 @@ public struct Connection: ~Copyable {
     idleTimeout = configuration.maxIdleTimeout > .zero ? configuration.maxIdleTimeout : nil
     idleDeadline = idleTimeout.map { now + $0 }
     events.append(.connectionIDIssued(localIDs.first))
+  }
+
+  deinit {
+    spaces.deinitialize(count: PacketNumberSpace.allCases.count)
+    spaces.deallocate()
   }
 
   static func activeConnectionIDLimit(_ configuration: Configuration) -> UInt64 {

@@ -2,7 +2,10 @@ import PacketCrypto
 import Wire
 
 /// The keys of 1-RTT packets and their updates (RFC 9001 §6).
-struct OneRTTKeys {
+///
+/// A class, though only one connection ever holds it: each packet borrows its keys, and one reference is cheaper to
+/// hold on to than each key's own.
+final class OneRTTKeys {
   let suite: CipherSuite
   private var readSecret: TrafficSecret
   private var writeSecret: TrafficSecret
@@ -64,13 +67,13 @@ struct OneRTTKeys {
   }
 
   /// A packet was opened with the current key: the common case.
-  mutating func openedCurrent(_ packetNumber: UInt64) {
+  func openedCurrent(_ packetNumber: UInt64) {
     if let start = currentReadStart, start <= packetNumber { return }
     currentReadStart = packetNumber
   }
 
   /// A packet was opened. With the next key, it is the first of a new phase: all keys move on.
-  mutating func opened(_ which: Which, packetNumber: UInt64, retain: Instant) throws(TransportError) {
+  func opened(_ which: Which, packetNumber: UInt64, retain: Instant) throws(TransportError) {
     switch which {
     case .previous: break
     case .current: openedCurrent(packetNumber)
@@ -92,7 +95,7 @@ struct OneRTTKeys {
     }
   }
 
-  private mutating func advanceWrite() {
+  private func advanceWrite() {
     writeSecret = writeSecret.nextGeneration(suite: suite)
     write = GenerationKey(suite: suite, secret: writeSecret)
     writeGeneration += 1
@@ -107,7 +110,7 @@ struct OneRTTKeys {
   /// a packet that was sent protected with keys from the current key phase."
   var canInitiate: Bool { readGeneration == writeGeneration && isWriteAcknowledged && previous == nil }
 
-  mutating func initiate() -> Bool {
+  func initiate() -> Bool {
     guard canInitiate else { return false }
     advanceWrite()
     return true
@@ -116,7 +119,7 @@ struct OneRTTKeys {
   enum WriteBudget { case plenty, updateDue, exhausted }
 
   /// Counts a packet about to be sealed.
-  mutating func willSeal(_ packetNumber: UInt64, interval: UInt64?) -> WriteBudget {
+  func willSeal(_ packetNumber: UInt64, interval: UInt64?) -> WriteBudget {
     if writeStart == nil { writeStart = packetNumber }
     sealed += 1
     let limit = suite.confidentialityLimit
@@ -127,17 +130,17 @@ struct OneRTTKeys {
   /// The present key has sealed as many packets as it may.
   var isExhausted: Bool { sealed >= suite.confidentialityLimit }
 
-  mutating func acknowledged(largest: UInt64) {
+  func acknowledged(largest: UInt64) {
     if let writeStart, largest >= writeStart { isWriteAcknowledged = true }
   }
 
   /// A packet was not authentic. False when there have been too many (RFC 9001 §6.6).
-  mutating func failed() -> Bool {
+  func failed() -> Bool {
     failures += 1
     return failures < suite.integrityLimit
   }
 
-  mutating func dropPrevious() {
+  func dropPrevious() {
     previous = nil
     previousExpiry = nil
   }

@@ -17,6 +17,8 @@ struct PacketSpace: ~Copyable {
   var cryptoReceive: ReceiveBuffer
   var received: ReceivedPackets
   var nextPacketNumber: UInt64 = 0
+  /// The largest of our numbers that the peer has acknowledged: the base for truncating the next.
+  var largestAcknowledged: UInt64?
   /// A number that is left out, so that acknowledging it betrays a peer that guesses (RFC 9000 §21.4).
   var skippedNumber = UInt64.max
   /// Probe packets that a time-out has asked for and that have not left yet (RFC 9002 §6.2.4).

@@ -136,7 +136,7 @@ extension LossRecovery {
       if batch.recoveryStart.map({ packet.timeSent > $0 }) ?? true { batch.bytesPastRecovery += size }
       sampler.onAcknowledged(packet, number: number)
     }
-    copyFrames(of: packet, in: index, to: &ackedFrames)
+    spaces[index].sent.copyFrames(of: packet, to: &ackedFrames)
     spaces[index].sent.settle(number)
   }
 }

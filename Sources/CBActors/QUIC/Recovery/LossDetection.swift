@@ -59,7 +59,7 @@ extension LossRecovery {
   private mutating func settleLost(_ packet: SentPacket, _ number: UInt64, _ index: Int, _ losses: inout Losses) {
     if packet.isAckEliciting {
       spaces[index].ackElicitingInFlight -= 1
-      copyFrames(of: packet, in: index, to: &lostFrames)
+      spaces[index].sent.copyFrames(of: packet, to: &lostFrames)
     }
     spaces[index].sent.settle(number)
     if packet.flags.contains(.ect0) { ecn.onLost() }

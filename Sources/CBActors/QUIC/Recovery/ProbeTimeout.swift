@@ -98,9 +98,6 @@ extension LossRecovery {
     spaces[Int(space.rawValue)].ackElicitingInFlight > 0
   }
 
-  /// The largest number that the peer has acknowledged: the base for truncating numbers.
-  func largestAcknowledged(_ space: PacketNumberSpace) -> UInt64? { spaces[Int(space.rawValue)].largestAcked }
-
   /// Copies the frames of the `packets` oldest ack-eliciting packets in flight into ``probeFrames``,
   /// for a probe that has no new data to carry. The packets stay in flight (RFC 9002 §6.2.4).
   mutating func collectProbeFrames(_ space: PacketNumberSpace, packets: Int) {
@@ -111,19 +108,10 @@ extension LossRecovery {
     while number < spaces[index].sent.next, left > 0 {
       let packet = spaces[index].sent[number]
       if packet.state == .outstanding, packet.isAckEliciting, !packet.flags.contains(.pmtuProbe) {
-        copyFrames(of: packet, in: index, to: &probeFrames)
+        spaces[index].sent.copyFrames(of: packet, to: &probeFrames)
         left -= 1
       }
       number += 1
-    }
-  }
-
-  func copyFrames(of packet: SentPacket, in index: Int, to frames: inout [SentFrame]) {
-    var position = packet.firstFrame
-    let end = position + UInt64(packet.frameCount)
-    while position < end {
-      frames.append(spaces[index].sent.frames[position])
-      position += 1
     }
   }
 }

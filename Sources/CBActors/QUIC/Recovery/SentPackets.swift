@@ -67,6 +67,16 @@ struct SentPackets: Sendable {
     mask = capacity - 1
   }
 
+  /// Appends the frames that a packet carried to a buffer of the caller's.
+  func copyFrames(of packet: SentPacket, to buffer: inout [SentFrame]) {
+    var position = packet.firstFrame
+    let end = position + UInt64(packet.frameCount)
+    while position < end {
+      buffer.append(frames[position])
+      position += 1
+    }
+  }
+
   mutating func settle(_ number: UInt64) {
     storage[Int(truncatingIfNeeded: number) & mask].state = .settled
   }
