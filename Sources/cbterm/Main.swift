@@ -65,7 +65,8 @@ struct Main: ParsableCommand {
     // This thread is still the only one: every other inherits its signal mask.
     Signals.block(isInteractive: command.isInteractive)
     Task { Foundation.exit(await command.start()) }
-    while true { pause() }
+    // The main actor's jobs run on this thread.
+    dispatchMain()
   }
 
   private var isInteractive: Bool {
