@@ -4,14 +4,18 @@ import PackageDescription
 // Folders are floors: a module imports only from floors below it. Tests/Architecture reads this
 // manifest and fails when a dependency climbs; docs/architecture.md has the picture.
 
-let strict: [SwiftSetting] = [
-  .swiftLanguageMode(.v6),
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableExperimentalFeature("Lifetimes"),
-  .treatAllWarnings(as: .error),
-]
+/// Set to build the fuzzers, with every module of ours instrumented for them.
+let isFuzzing = Context.environment["CBR_FUZZ"] != nil
+
+let strict: [SwiftSetting] =
+  [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .treatAllWarnings(as: .error),
+  ] + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer"])] : [])
 
 /// A module of the shared actor library, in its own folder under `Sources/CBActors`.
 func room(
@@ -40,6 +44,8 @@ let package = Package(
     .executable(name: "cbterm", targets: ["cbterm"]),
   ],
   dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
     .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -87,8 +93,10 @@ let package = Package(
       [
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
-        "CSodium",
+        "CSodium", "Wire",
       ]),
 
     room(
@@ -113,6 +121,9 @@ let package = Package(
       dependencies: [
         "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "CSodium",
         "Settings",
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: strict),
@@ -121,10 +132,13 @@ let package = Package(
       dependencies: [
         "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "X509", package: "swift-certificates"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
         .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
@@ -135,7 +149,9 @@ let package = Package(
     .executableTarget(
       name: "cbpop",
       dependencies: [
-        "CBPoP",
+        "CBPoP", "Settings",
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -154,7 +170,7 @@ let package = Package(
     tests("Wire", ["Wire"]),
     tests("PacketCrypto", ["Wire", "PacketCrypto"]),
     tests("Ring", ["Wire", "Ring"]),
-    tests("QUIC", ["Wire", "PacketCrypto", "QUIC"]),
+    tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("DNS", ["Wire", "DNS"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
@@ -162,14 +178,30 @@ let package = Package(
     tests(
       "Identity",
       [
-        "Identity", "CSodium",
+        "Identity", "CSodium", "Wire",
         .product(name: "JWTKit", package: "jwt-kit"), .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
       ]),
     tests("Settings", ["Wire", "Settings"]),
-    tests("CBClient", ["Wire", "Ring", "DNS", "Settings", "CBClient"]),
-    tests("CBPoP", ["Wire", "Ring", "Settings", "CBPoP", "Identity"]),
+    tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "Settings", "CBClient"]),
+    tests(
+      "CBPoP",
+      ["Wire", "Ring", "Settings", "CBPoP", "Identity", .product(name: "Logging", package: "swift-log")]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
   ]
 )
+
+if isFuzzing {
+  package.targets += [
+    .executableTarget(
+      name: "FuzzQUIC", dependencies: ["Wire", "PacketCrypto", "QUIC"], path: "Tests/Fuzz/QUIC", exclude: ["corpus"],
+      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
+    .executableTarget(
+      name: "FuzzHTTP3", dependencies: ["Wire", "QUIC", "HTTP3"], path: "Tests/Fuzz/HTTP3", exclude: ["corpus"],
+      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
+  ]
+}

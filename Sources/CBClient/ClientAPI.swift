@@ -40,7 +40,7 @@ public protocol ClientEngine: Sendable {
   /// One probe; the caller paces a series of them.
   ///
   /// - Parameters:
-  ///   - host: nil measures the QUIC round trip to the PoP (a PING frame and its acknowledgement);
+  ///   - host: nil measures an HTTP/3 request that the PoP answers itself;
   ///     `host` or `host:port` measures the opening of a tunnel to there and back.
   ///   - sequence: counts from 1, and comes back in the reply.
   func ping(host: String?, sequence: Int) async throws(ClientError) -> PingReply

@@ -1,13 +1,11 @@
 /// The engine that serves a profile. The terminal's one way to get one.
 ///
 /// - Parameters:
-///   - stateDirectory: where tokens are stored (``ProfileLibrary/stateDirectory``); nil keeps none.
+///   - stateDirectory: where tokens are stored (``ProfileLibrary/stateDirectory``); nil is the user's own.
 ///   - logLevel: the least level that the engine's log keeps.
 /// - Throws: ``ClientError/Kind/configuration`` when the profile asks for what cannot be had.
 public func makeEngine(
   profile: Profile, stateDirectory: String?, logLevel: LogLine.Level
 ) throws(ClientError) -> any ClientEngine {
-  throw ClientError(
-    .failure, "this build of the client has no engine",
-    hint: "profile '\(profile.name)' was read; only the profile commands work")
+  try CloudBridgeClient(profile: profile, stateDirectory: stateDirectory, logLevel: logLevel)
 }

@@ -77,6 +77,14 @@ public enum IPAddress: Hashable, Sendable {
     }
   }
 
+  /// 127.0.0.0/8 (RFC 1122 §3.2.1.3) or ::1 (RFC 4291 §2.5.3), mapped IPv4 included.
+  public var isLoopback: Bool {
+    switch unmapped {
+    case .v4(let four): four.rawValue >> 24 == 127
+    case .v6(let six): six == .loopback
+    }
+  }
+
   /// An IPv4-mapped IPv6 address becomes the IPv4 address it carries: a policy must judge what is meant.
   public var unmapped: IPAddress {
     if case .v6(let six) = self, let four = six.mappedIPv4 { .v4(four) } else { self }

@@ -91,7 +91,7 @@ extension Profile {
       .value(
         "issuer", .secureURL, example: "https://login.example.net", required: true,
         "The issuer's URL; its endpoints are discovered. http is for loopback addresses alone."),
-      .value("clientID", .text, default: "cloudbridge", "The public client's identifier at the issuer."),
+      .value("clientID", .text, default: "cbterm", "The public client's identifier at the issuer."),
       .list(
         "scopes", .text, default: ["openid", "profile", "email", "offline_access"],
         "offline_access asks for a refresh token, so that a session outlives the access token."),

@@ -1,0 +1,273 @@
+public import HTTP3
+public import Logging
+public import QUIC
+public import Ring
+public import Wire
+
+/// One UDP socket and the connections behind it, on one ring: a PoP's front door, or a client's way out.
+public actor QUICEndpoint {
+  public nonisolated let ring: RingExecutor
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+
+  private var core: QUIC.Endpoint<HTTP3Session>
+  private let configuration: QUIC.Configuration
+  private let acceptance: Acceptance?
+  private let logger: Logger
+  private let reply = ReplyBuffer()
+  private var socket: UDPSocket?
+  private var sessions: [ObjectIdentifier: HTTP3Session] = [:]
+  private var dirty: [HTTP3Session] = []
+  private var flushing: [HTTP3Session] = []
+  private var blocked: [HTTP3Session] = []
+  private var stoppedWaiters: [CheckedContinuation<Void, Never>] = []
+  public private(set) var counters = Counters()
+
+  /// What a server needs to take new connections.
+  public struct Acceptance: Sendable {
+    public var settings: HTTP3.Settings
+    /// Makes the owner of a connection, on the ring that serves it.
+    public var makeDelegate: @Sendable (RingExecutor, SocketAddress) throws -> any HTTP3SessionDelegate
+    /// Makes the server's side of a handshake.
+    public var makeTLS: @Sendable () -> any TLSSession
+    /// Beyond so many connections new ones are not answered.
+    public var maximumConnections: Int
+    public var retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy
+
+    public init(
+      settings: HTTP3.Settings = .tunnel, maximumConnections: Int,
+      retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy = .underLoad(halfOpen: 1_000),
+      makeDelegate: @escaping @Sendable (RingExecutor, SocketAddress) throws -> any HTTP3SessionDelegate,
+      makeTLS: @escaping @Sendable () -> any TLSSession
+    ) {
+      self.settings = settings
+      self.maximumConnections = maximumConnections
+      self.retry = retry
+      self.makeDelegate = makeDelegate
+      self.makeTLS = makeTLS
+    }
+  }
+
+  /// What came in, and what became of datagrams that reached no connection.
+  public struct Counters: Sendable, Hashable {
+    public var datagramsReceived: UInt64 = 0
+    public var bytesReceived: UInt64 = 0
+    public var connectionsAccepted: UInt64 = 0
+    public var connectionsRefused: UInt64 = 0
+    /// Version Negotiation, Retry and stateless reset packets.
+    public var repliesSent: UInt64 = 0
+    public var dropped: UInt64 = 0
+    public var socketErrors: UInt64 = 0
+  }
+
+  /// - Parameters:
+  ///   - configuration: of every connection. Its `statelessResetKey` is made here when it has none, so that
+  ///     a reset ends what this process forgot, but not what an earlier one did.
+  ///   - acceptance: nil for a client.
+  public init(ring: RingExecutor, configuration: QUIC.Configuration, acceptance: Acceptance?, logger: Logger) {
+    self.ring = ring
+    self.acceptance = acceptance
+    self.logger = logger
+    var configuration = configuration
+    if acceptance != nil, configuration.statelessResetKey == nil {
+      configuration.statelessResetKey = SystemEntropy.shared.bytes(32)
+    }
+    self.configuration = configuration
+    var endpoint = QUIC.Endpoint<HTTP3Session>.Configuration(acceptsConnections: acceptance != nil)
+    endpoint.connectionIDLength = configuration.connectionIDLength
+    endpoint.connectionIDPrefix = configuration.connectionIDPrefix
+    endpoint.statelessResetKey = configuration.statelessResetKey
+    if let acceptance { endpoint.retry = acceptance.retry }
+    core = QUIC.Endpoint(endpoint, entropy: SystemEntropy.shared)
+  }
+
+  // MARK: Life
+
+  /// Binds the socket and begins to receive. Returns the address really bound.
+  ///
+  /// - Parameter reusePort: lets the endpoints of several rings share the address (SO_REUSEPORT).
+  @discardableResult
+  public func start(on address: SocketAddress, reusePort: Bool = false) throws -> SocketAddress {
+    var options = UDPSocketOptions.endpoint
+    options.reusePort = reusePort
+    let socket = try UDPSocket(on: ring, bind: address, options: options, delegate: self)
+    self.socket = socket
+    return socket.localAddress
+  }
+
+  /// Closes every connection, waits until each has said so, and closes the socket.
+  public func stop() async {
+    for session in sessions.values { await session.close() }
+    if !sessions.isEmpty { await withCheckedContinuation { stoppedWaiters.append($0) } }
+    socket?.close()
+    socket = nil
+  }
+
+  /// Tells every client to take its next requests elsewhere (RFC 9114 §5.2).
+  public func goAway() {
+    for session in sessions.values { session.assumeIsolated { $0.goAway() } }
+  }
+
+  public var localAddress: SocketAddress? { socket?.localAddress }
+  public var openSessions: [HTTP3Session] { Array(sessions.values) }
+
+  /// Opens a connection. It is usable after ``HTTP3Session/ready()``.
+  ///
+  /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:reusePort:)`` and after ``stop()``.
+  public func connect(
+    to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: RingBound<any TLSSession>,
+    delegate: (any HTTP3SessionDelegate)?
+  ) throws -> HTTP3Session {
+    guard let socket else { throw QUICEndpointError.notStarted }
+    let path = Path(local: socket.localAddress, remote: remote)
+    let session = HTTP3Session(
+      .client, configuration, tls: tls, path: path, now: ring.refreshNow(),
+      settings: settings, endpoint: self, socket: RingBound(socket))
+    sessions[ObjectIdentifier(session)] = session
+    session.assumeIsolated {
+      $0.setDelegate(delegate)
+      $0.markDirty()
+    }
+    return session
+  }
+
+  // MARK: What sessions ask
+
+  func route(_ id: ConnectionID, to session: HTTP3Session) { core.add(id, session) }
+  func unroute(_ id: ConnectionID) { core.remove(id) }
+  func handshakeEnded() { core.halfOpen -= 1 }
+
+  func sessionBecameDirty(_ session: HTTP3Session) {
+    if dirty.isEmpty { ring.atBatchEnd(self) }
+    dirty.append(session)
+  }
+
+  func sessionIsBlocked(_ session: HTTP3Session) { blocked.append(session) }
+
+  func remove(_ session: HTTP3Session) {
+    guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil, sessions.isEmpty else { return }
+    for waiter in stoppedWaiters { waiter.resume() }
+    stoppedWaiters = []
+  }
+
+  private func flushDirty() {
+    swap(&dirty, &flushing)
+    for session in flushing { session.assumeIsolated { $0.flush() } }
+    flushing.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: What the socket brings
+
+  /// Hands runs of datagrams for one connection on together.
+  private func receive(_ train: UnsafeMutableRawBufferPointer, segmentSize: Int, path: Path, ecn: ECN) {
+    let now = ring.now
+    var run: (session: HTTP3Session, start: Int)?
+    var offset = 0
+    counters.bytesReceived += UInt64(train.count)
+    func finishRun(_ end: Int) {
+      guard let current = run else { return }
+      let part = RingBound(UnsafeMutableRawBufferPointer(rebasing: train[current.start..<end]))
+      current.session.assumeIsolated {
+        $0.receive(part.value, segmentSize: segmentSize, path: path, ecn: ecn, now: now)
+      }
+      run = nil
+    }
+    while offset < train.count {
+      let end = min(offset + segmentSize, train.count)
+      counters.datagramsReceived += 1
+      let datagram = UnsafeMutableRawBufferPointer(rebasing: train[offset..<end])
+      switch core.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply.bytes) {
+      case .connection(let session):
+        if run?.session !== session {
+          finishRun(offset)
+          run = (session, offset)
+        }
+      case .accept(let request):
+        finishRun(offset)
+        accept(request, datagram, path: path, ecn: ecn, now: now)
+      case .reply(let count):
+        finishRun(offset)
+        counters.repliesSent += 1
+        _ = socket?.send(
+          UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply.bytes)[..<count]),
+          UDPSend(byteCount: count, segmentSize: count, destination: path.remote, source: path.local.ip))
+      case .drop:
+        finishRun(offset)
+        counters.dropped += 1
+      }
+      offset = end
+    }
+    finishRun(offset)
+  }
+
+  private func accept(
+    _ request: InitialRequest, _ datagram: UnsafeMutableRawBufferPointer, path: Path, ecn: ECN, now: Instant
+  ) {
+    guard let acceptance, let socket, sessions.count < acceptance.maximumConnections else {
+      counters.connectionsRefused += 1
+      return
+    }
+    let session = HTTP3Session(
+      .server(request), configuration, tls: RingBound(acceptance.makeTLS()), path: path, now: now,
+      settings: acceptance.settings, endpoint: self, socket: RingBound(socket))
+    do {
+      let delegate = try acceptance.makeDelegate(ring, path.remote)
+      session.assumeIsolated { $0.setDelegate(delegate) }
+    } catch {
+      counters.connectionsRefused += 1
+      logger.error("a connection could not be served: \(error)")
+      return
+    }
+    counters.connectionsAccepted += 1
+    core.halfOpen += 1
+    sessions[ObjectIdentifier(session)] = session
+    let bytes = RingBound(datagram)
+    session.assumeIsolated {
+      $0.receive(bytes.value, segmentSize: bytes.value.count, path: path, ecn: ecn, now: now)
+      // Its IDs are routed before the next datagram of the batch, which may be its own.
+      $0.deliverEvents()
+    }
+  }
+}
+
+/// Where an endpoint writes its own answers.
+private final class ReplyBuffer {
+  let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 2_048, alignment: 16)
+  deinit { bytes.deallocate() }
+}
+
+public enum QUICEndpointError: Error, Hashable, Sendable {
+  case notStarted
+}
+
+extension QUICEndpoint: BatchEndObserver {
+  public nonisolated func batchEnded() { assumeIsolated { $0.flushDirty() } }
+}
+
+extension QUICEndpoint: UDPSocketDelegate {
+  public nonisolated func udpSocket(
+    _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
+    from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
+  ) {
+    // Proof for the unwrap: two bits have four values, and ECN has them all.
+    let mark = ECN(rawValue: ecn & 3)!
+    let bytes = RingBound(bytes)
+    assumeIsolated {
+      $0.receive(bytes.value, segmentSize: segmentSize, path: Path(local: local, remote: remote), ecn: mark)
+    }
+  }
+
+  public nonisolated func udpSocketWritable(_ socket: UDPSocket) {
+    assumeIsolated { endpoint in
+      let waiting = endpoint.blocked
+      endpoint.blocked.removeAll(keepingCapacity: true)
+      for session in waiting { session.assumeIsolated { $0.markDirty() } }
+    }
+  }
+
+  public nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {
+    assumeIsolated { endpoint in
+      endpoint.counters.socketErrors += 1
+      endpoint.logger.debug("UDP socket: \(error)")
+    }
+  }
+}

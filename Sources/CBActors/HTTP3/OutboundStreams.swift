@@ -1,0 +1,61 @@
+internal import QUIC
+
+/// Our control stream and QPACK streams (RFC 9114 §6.2.1, RFC 9204 §4.2), and what waits to go out on them.
+struct OutboundStreams {
+  private struct Stream {
+    let type: UInt8
+    var id: StreamID?
+    /// Stream type and frames, from `offset` on not taken by the transport yet.
+    var pending: [UInt8]
+    var offset = 0
+  }
+
+  // RFC 9114 §6.2: "Endpoints SHOULD create the HTTP control stream as well as the unidirectional streams required by
+  // mandatory extensions (such as the QPACK encoder and decoder streams) first"
+  private var streams = [0x00, 0x02, 0x03].map { Stream(type: $0, pending: [$0]) }
+
+  /// The most that waits on the control stream: SETTINGS and a few GOAWAYs.
+  private static let maximumPending = 4096
+
+  func owns(_ id: StreamID) -> Bool { streams.contains { $0.id == id } }
+
+  /// Queues a frame on the control stream. False when too much waits there already.
+  @discardableResult
+  mutating func enqueue(_ frame: [UInt8]) -> Bool {
+    guard streams[0].pending.count + frame.count <= Self.maximumPending else { return false }
+    streams[0].pending += frame
+    return true
+  }
+
+  /// Opens what is not open yet, as far as the peer allows.
+  mutating func open<T: StreamTransport & ~Copyable>(on transport: inout T) {
+    for index in streams.indices {
+      if streams[index].id == nil {
+        guard let id = transport.openStream(.unidirectional) else { return }
+        streams[index].id = id
+      }
+      flush(index, on: &transport)
+    }
+  }
+
+  mutating func flush<T: StreamTransport & ~Copyable>(_ id: StreamID, on transport: inout T) {
+    guard let index = streams.firstIndex(where: { $0.id == id }) else { return }
+    flush(index, on: &transport)
+  }
+
+  /// Sends what waits on the control stream.
+  mutating func flushControl<T: StreamTransport & ~Copyable>(on transport: inout T) { flush(0, on: &transport) }
+
+  private mutating func flush<T: StreamTransport & ~Copyable>(_ index: Int, on transport: inout T) {
+    guard let id = streams[index].id, streams[index].offset < streams[index].pending.count else { return }
+    let offset = streams[index].offset
+    let taken = streams[index].pending.withUnsafeBytes {
+      transport.write(id, UnsafeRawBufferPointer(rebasing: $0[offset...]), finish: false)
+    }
+    streams[index].offset += taken
+    if streams[index].offset == streams[index].pending.count {
+      streams[index].pending.removeAll()
+      streams[index].offset = 0
+    }
+  }
+}

@@ -1,0 +1,205 @@
+internal import QUIC
+internal import Wire
+
+/// One request stream: where its reading and its writing stand.
+struct RequestStream {
+  /// What the receiving side waits for.
+  enum Phase: UInt8 {
+    /// The header section of a request, or of a final response.
+    case headers
+    /// DATA frames, or trailers, or the end.
+    case content
+    /// The end alone: the trailer section has come.
+    case trailers
+    /// Nothing: the end has come, but the owner has not been told yet.
+    case endPending
+    case ended
+  }
+
+  /// How much content was announced and how much has come. Trivial, for the path that bytes take.
+  struct Content {
+    var received: UInt64 = 0
+    /// Content-Length, where the message is defined as having content.
+    var expected: UInt64?
+
+    /// Whether `count` more bytes, the last if `isLast`, keep to Content-Length.
+    func allows(_ count: Int, isLast: Bool) -> Bool {
+      guard let expected else { return true }
+      let total = received + UInt64(count)
+      return isLast ? total == expected : total <= expected
+    }
+  }
+
+  // Receiving.
+  var phase = Phase.headers
+  var cursor = FrameCursor()
+  var content = Content()
+  var kind = MessageRules.RequestKind.ordinary
+  /// The stream is a tunnel: RFC 9114 §4.4 allows DATA alone.
+  var isTunnel = false
+  var interimResponses = 0
+  /// The part of a HEADERS frame that has come. At most `Limits.fieldSection` bytes.
+  var fieldSection: [UInt8] = []
+  /// `.dataReadable` has been said and no read has come up empty since.
+  var saidReadable = false
+
+  // Sending.
+  var sentFinalHeaders = false
+  var sentTrailers = false
+  var isSendingOver = false
+  /// Encoded frames that the transport had no room for, from ``unsentOffset`` on.
+  var unsent: [UInt8] = []
+  var unsentOffset = 0
+  /// The end follows ``unsent``.
+  var finishAfterUnsent = false
+  /// Bytes of the DATA frame whose header has gone out.
+  var owed = 0
+  /// The owner was told that there is no room and waits for `.dataWritable`.
+  var awaitsRoom = false
+
+  var isReceivingOver: Bool { phase == .ended }
+  var isOver: Bool { isReceivingOver && isSendingOver && unsent.isEmpty }
+
+  /// What reading frames other than DATA came to.
+  struct Progress {
+    var consumed = 0
+    var section: HeaderList?
+    var connectionError: ConnectionError?
+    var streamError: StreamError?
+    /// A DATA frame with a payload has begun: its bytes are for the owner.
+    var isAtData = false
+    /// The stream's end was consumed.
+    var ended = false
+  }
+
+  /// Reads frames until one asks for attention: DATA, a whole field section, an error, the end.
+  mutating func readFrames(
+    _ bytes: UnsafeRawBufferPointer, finished: Bool, role: Role, limit: Int
+  ) -> Progress {
+    var progress = Progress()
+    while true {
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[progress.consumed...])
+      if !cursor.isInPayload {
+        var reader = ByteReader(rest)
+        let complete = cursor.readHeader(&reader)
+        progress.consumed += reader.offset
+        guard complete else { break }
+        if let error = check(FrameType(rawValue: cursor.type), role) {
+          progress.connectionError = error
+          return progress
+        }
+        if cursor.type == FrameType.headers.rawValue, cursor.remaining > UInt64(limit) {
+          progress.streamError = StreamError(.excessiveLoad, "HEADERS of \(cursor.remaining) bytes")
+          return progress
+        }
+        continue
+      }
+      switch FrameType(rawValue: cursor.type) {
+      case .data:
+        if cursor.remaining == 0 {
+          cursor.advance(0)
+          continue
+        }
+        progress.isAtData = true
+        // Bytes that are not consumed are not the end yet; a header that ends the stream is a truncated frame.
+        if finished && rest.isEmpty { progress.connectionError = Self.truncated }
+        return progress
+      case .headers:
+        let count = cursor.payload(of: rest.count)
+        let piece = UnsafeRawBufferPointer(rebasing: rest[..<count])
+        let isWhole = UInt64(count) == cursor.remaining
+        cursor.advance(count)
+        progress.consumed += count
+        guard isWhole else {
+          fieldSection.append(contentsOf: piece)
+          if finished { progress.connectionError = Self.truncated }
+          return progress
+        }
+        decode(piece, limit, &progress)
+        progress.ended = finished && progress.consumed == bytes.count
+        return progress
+      default:
+        let count = cursor.payload(of: rest.count)
+        cursor.advance(count)
+        progress.consumed += count
+        if count == rest.count, cursor.isInPayload { break }
+        continue
+      }
+      break
+    }
+    if finished {
+      if cursor.isAtBoundary { progress.ended = true } else { progress.connectionError = Self.truncated }
+    }
+    return progress
+  }
+
+  // RFC 9114 §7.1: "When a stream terminates cleanly, if the last frame on the stream was truncated, this MUST be
+  // treated as a connection error of type H3_FRAME_ERROR."
+  static let truncated = ConnectionError(.frameError, "the stream ends inside a frame")
+
+  /// Decodes a field section whose last bytes are `piece`.
+  private mutating func decode(_ piece: UnsafeRawBufferPointer, _ limit: Int, _ progress: inout Progress) {
+    let decoder = FieldSectionDecoder(maximumSize: limit)
+    do throws(FieldSectionDecoder.Failure) {
+      if fieldSection.isEmpty {
+        progress.section = try decoder.decode(piece)
+      } else {
+        fieldSection.append(contentsOf: piece)
+        let whole = fieldSection
+        fieldSection = []
+        progress.section = try decoder.decode(whole)
+      }
+    } catch {
+      switch error {
+      case .decompressionFailed(let reason):
+        progress.connectionError = ConnectionError(.qpackDecompressionFailed, reason)
+      case .tooLarge:
+        progress.streamError = StreamError(.excessiveLoad, "field section of more than \(limit) bytes")
+      }
+    }
+  }
+
+  /// Whether a frame may stand here (RFC 9114 §4.1, §4.4, §7.2).
+  private func check(_ type: FrameType, _ role: Role) -> ConnectionError? {
+    switch type {
+    case .data:
+      // RFC 9114 §4.1: "a DATA frame before any HEADERS frame, or a HEADERS or DATA frame after the trailing
+      // HEADERS frame, is considered invalid."
+      phase == .content ? nil : ConnectionError(.frameUnexpected, "DATA before the headers or after the trailers")
+    case .headers:
+      if phase == .trailers {
+        ConnectionError(.frameUnexpected, "HEADERS after the trailers")
+      } else if phase == .content && isTunnel {
+        // RFC 9114 §4.4: "Receipt of any other known frame type MUST be treated as a connection error of type
+        // H3_FRAME_UNEXPECTED."
+        ConnectionError(.frameUnexpected, "HEADERS in a tunnel")
+      } else {
+        nil
+      }
+    case .pushPromise:
+      if role == .server || isTunnel {
+        // RFC 9114 §7.2.5: "A server MUST treat the receipt of a PUSH_PROMISE frame as a connection error of type
+        // H3_FRAME_UNEXPECTED."
+        ConnectionError(.frameUnexpected, "PUSH_PROMISE")
+      } else {
+        // RFC 9114 §7.2.5: "A client MUST treat receipt of a PUSH_PROMISE frame that contains a larger push ID than
+        // the client has advertised as a connection error of H3_ID_ERROR." We advertise none.
+        ConnectionError(.idError, "PUSH_PROMISE though no push ID was allowed")
+      }
+    case .cancelPush, .settings, .goAway, .maxPushID:
+      ConnectionError(.frameUnexpected, "frame of type \(type.rawValue) belongs on the control stream")
+    default:
+      // RFC 9114 §7.2.8: "their receipt MUST be treated as a connection error of type H3_FRAME_UNEXPECTED."
+      type.isReservedFromHTTP2 ? ConnectionError(.frameUnexpected, "frame type \(type.rawValue) of HTTP/2") : nil
+    }
+  }
+}
+
+extension FieldSectionDecoder {
+  fileprivate func decode(_ bytes: [UInt8]) throws(Failure) -> HeaderList {
+    let result = bytes.withUnsafeBytes { buffer -> Result<HeaderList, Failure> in
+      do throws(Failure) { return .success(try decode(buffer)) } catch { return .failure(error) }
+    }
+    return try result.get()
+  }
+}

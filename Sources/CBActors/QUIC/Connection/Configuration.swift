@@ -1,0 +1,66 @@
+public import Wire
+
+/// What one end of a connection offers and allows.
+///
+/// The defaults suit a tunnel: few long streams, many datagrams, paths that change.
+public struct Configuration: Sendable {
+  /// max_idle_timeout that we offer; the lesser of both ends' holds (RFC 9000 §10.1). Zero is none.
+  public var maxIdleTimeout = Interval.seconds(30)
+  /// A handshake that is not complete by then is given up.
+  public var handshakeTimeout = Interval.seconds(10)
+
+  /// Bytes that the peer may send over all streams before it hears more (RFC 9000 §18.2).
+  public var initialMaxData: UInt64 = 3 << 19
+  /// The same for one stream that we open, that the peer opens, and that is one-way.
+  public var initialMaxStreamDataBidiLocal: UInt64 = 1 << 20
+  public var initialMaxStreamDataBidiRemote: UInt64 = 1 << 20
+  public var initialMaxStreamDataUni: UInt64 = 1 << 20
+  /// Windows grow up to these while the application keeps up with the peer.
+  public var maximumStreamWindow: UInt64 = 16 << 20
+  public var maximumConnectionWindow: UInt64 = 24 << 20
+  /// Streams that the peer may have open at once.
+  public var maxStreamsBidi: UInt64 = 100
+  public var maxStreamsUni: UInt64 = 100
+  /// Bytes that a writer may have buffered on one stream, unacknowledged ones included.
+  public var sendBufferLimit = 2 << 20
+
+  /// max_datagram_frame_size (RFC 9221 §3); 0 takes no datagrams.
+  public var maxDatagramFrameSize: UInt64 = 65_535
+  /// Bytes of datagrams that wait in each direction; beyond it the oldest are dropped.
+  public var datagramQueueLimit = 512 << 10
+
+  /// UDP payload of the first packets, and of all until a larger one is seen to pass. At least 1200.
+  public var initialMTU = 1_200
+  /// The largest UDP payload tried once the handshake is confirmed: 1452 fits IPv6 on Ethernet.
+  public var maximumMTU = 1_452
+  /// The largest UDP payload that we take (max_udp_payload_size).
+  public var maxUDPPayloadSize: UInt64 = 65_527
+
+  /// max_ack_delay that we declare and keep.
+  public var ackDelay = Interval.milliseconds(25)
+  /// An ACK is sent after this many ack-eliciting packets (RFC 9000 §13.2.2).
+  public var ackElicitingThreshold = 2
+  public var congestion = CongestionAlgorithm.cubic
+  /// Mark packets ECT(0) and heed the peer's counts (RFC 9000 §13.4).
+  public var ecn = true
+
+  /// A PING is sent when nothing was heard or sent for this long; nil sends none.
+  public var keepAliveInterval: Interval?
+
+  /// Bytes of the connection IDs that we choose, 4 to 20.
+  public var connectionIDLength = 8
+  /// What each of our connection IDs begins with, such as the number of the ring that serves it.
+  public var connectionIDPrefix: [UInt8] = []
+  /// Connection IDs of the peer's that we keep, 2 to 8 (active_connection_id_limit).
+  public var activeConnectionIDLimit: UInt64 = 4
+  /// disable_active_migration: asks the peer not to move.
+  public var disableActiveMigration = false
+  /// The key of stateless reset tokens: 32 bytes, the same on all ends that answer for each other.
+  /// Without it the tokens given are random and a reset never comes.
+  public var statelessResetKey: [UInt8]?
+
+  /// Packets of one key phase after which the keys are updated; nil leaves it to the AEAD's own limit.
+  public var keyUpdateInterval: UInt64?
+
+  public init() {}
+}

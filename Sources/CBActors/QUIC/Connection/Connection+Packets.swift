@@ -1,0 +1,260 @@
+import PacketCrypto
+import Wire
+
+/// Building one packet (RFC 9000 §12, §17).
+extension Connection {
+  func hasWriteKeys(_ level: EncryptionLevel) -> Bool {
+    switch level {
+    case .initial: spaces[0].writeKeys != nil
+    case .handshake: spaces[1].writeKeys != nil
+    case .oneRTT: oneRTT != nil
+    case .zeroRTT: false
+    }
+  }
+
+  /// Bytes that a packet needs beside its header for the smallest frames and the tag.
+  private static let leastPayload = 32
+
+  /// Writes a header with the next packet number. Nil, with nothing written, when there is too little room.
+  mutating func beginPacket(_ level: EncryptionLevel, to writer: inout ByteWriter, peerID: ConnectionID? = nil)
+    -> PacketStart?
+  {
+    let index = Int(level.packetNumberSpace.rawValue)
+    let number = spaces[index].nextPacketNumber
+    let length = PacketNumber.encodedLength(
+      number, largestAcknowledged: recovery.largestAcknowledged(level.packetNumberSpace))
+    guard let destination = peerID ?? peerIDs.id(active.peerIDSequence) ?? peerIDs.active.first?.id else { return nil }
+    if level == .oneRTT {
+      let header = PacketStart.shortHeaderLength(destinationID: destination, packetNumberLength: length)
+      guard writer.remaining >= header + Self.leastPayload, let keys = oneRTT else { return nil }
+      return writer.beginShortPacket(
+        destinationID: destination, keyPhase: keys.writePhase, packetNumber: number, packetNumberLength: length)
+    }
+    let type: PacketType = level == .initial ? .initial : .handshake
+    let header = PacketStart.longHeaderLength(
+      type, destinationID: destination, sourceID: localIDs.first, tokenLength: initialToken.count,
+      packetNumberLength: length)
+    guard writer.remaining >= header + Self.leastPayload else { return nil }
+    return initialToken.withUnsafeBytes {
+      writer.beginLongPacket(
+        type, destinationID: destination, sourceID: localIDs.first, token: $0, packetNumber: number,
+        packetNumberLength: length)
+    }
+  }
+
+  /// A writer for the frames of the packet begun in `writer`, which leaves room for the tag.
+  func framesWriter(_ writer: ByteWriter) -> ByteWriter {
+    let free = writer.free
+    return ByteWriter(UnsafeMutableRawBufferPointer(rebasing: free[..<(free.count - PacketKey.tagLength)]))
+  }
+
+  /// PADDING until the packet, with its tag, ends `target` bytes into the datagram. True when there was any.
+  @discardableResult
+  func pad(_ frames: inout ByteWriter, in writer: ByteWriter, to target: Int) -> Bool {
+    let missing = target - PacketKey.tagLength - writer.count - frames.count
+    guard missing > 0 else { return false }
+    frames.writePadding(min(missing, frames.remaining))
+    return true
+  }
+
+  /// Seals the packet and uses up its number. Nil when it did not fit.
+  mutating func finishPacket(_ level: EncryptionLevel, _ start: PacketStart, _ writer: inout ByteWriter) -> Int? {
+    let index = Int(level.packetNumberSpace.rawValue)
+    let size: Int?
+    if level == .oneRTT {
+      guard let keys = oneRTT else { return nil }
+      size = writer.finishPacket(start, key: keys.write.key, headerProtection: keys.writeHeader.header)
+      countSealed(start.packetNumber)
+    } else {
+      guard let keys = spaces[index].writeKeys else { return nil }
+      size = writer.finishPacket(start, key: keys.packet, headerProtection: keys.header)
+    }
+    spaces[index].advancePacketNumber(entropy)
+    return size
+  }
+
+  /// Keeps to the AEAD's limit (RFC 9001 §6.6): updates in time, or closes.
+  private mutating func countSealed(_ number: UInt64) {
+    switch oneRTT!.willSeal(number, interval: configuration.keyUpdateInterval) {
+    case .plenty:
+      if keyUpdateRequested { updateKeys() }
+    case .updateDue: updateKeys()
+    case .exhausted:
+      // RFC 9001 §6.6: an endpoint that can neither update nor go on "MUST stop using the connection".
+      updateKeys()
+      if oneRTT!.isExhausted { fail(TransportError(.aeadLimitReached, "no key update was possible in time")) }
+    }
+  }
+
+  private mutating func updateKeys() {
+    guard isHandshakeConfirmed, oneRTT?.initiate() == true else { return }
+    keyUpdateRequested = false
+  }
+
+  /// Begins a key update as soon as the rules allow one (RFC 9001 §6.1).
+  public mutating func initiateKeyUpdate() {
+    keyUpdateRequested = true
+    updateKeys()
+    // An acknowledgement of this phase must come first: ask for one.
+    if keyUpdateRequested { isPingDue = true }
+  }
+
+  /// How a packet may be filled.
+  struct Allowance {
+    /// Frames that count in flight, which congestion control governs.
+    var inFlight: Bool
+    /// A probe: at least one ack-eliciting frame, whatever congestion control says.
+    var isProbe: Bool
+  }
+
+  /// Writes one packet with whatever is due at `level`. False, with nothing written, when nothing is.
+  mutating func writePacket(
+    _ level: EncryptionLevel, to writer: inout ByteWriter, padTo: Int, padsIfNearlyFull: Bool = false,
+    allowance: Allowance, ecn: ECN, now: Instant
+  ) -> Bool {
+    let space = level.packetNumberSpace
+    let index = Int(space.rawValue)
+    guard let start = beginPacket(level, to: &writer) else { return false }
+    var frames = framesWriter(writer)
+    packetFrames.removeAll(keepingCapacity: true)
+
+    let wroteAck = writeAck(index, &frames, now)
+    let ackEnd = frames.count
+    if allowance.inFlight || allowance.isProbe { writeFrames(level, index, &frames, now) }
+    if allowance.isProbe, frames.count == ackEnd {
+      frames.writePing()
+      packetFrames.append(.ping)
+    }
+    let isAckEliciting = frames.count > ackEnd
+    // An ACK that is not due yet waits for company.
+    let isWorthSending = isAckEliciting || (wroteAck && spaces[index].received.isAckDue(now))
+    guard isWorthSending || padTo > start.offset else {
+      writer.rewind(to: start.offset)
+      return false
+    }
+    var target = padTo
+    if padsIfNearlyFull, frames.remaining < 100 { target = writer.buffer.count }
+    let isPadded = pad(&frames, in: writer, to: target)
+    writer.advance(frames.count)
+    guard let size = finishPacket(level, start, &writer) else { return false }
+    if wroteAck { spaces[index].received.ackSent() }
+    if isAckEliciting, spaces[index].probes > 0 { spaces[index].probes -= 1 }
+    note(
+      space, start.packetNumber, size: size, isAckEliciting: isAckEliciting,
+      isInFlight: isAckEliciting || isPadded, ecn: ecn, now: now)
+    return true
+  }
+
+  /// Hands a sealed packet and its frames to loss recovery.
+  mutating func note(
+    _ space: PacketNumberSpace, _ number: UInt64, size: Int, isAckEliciting: Bool, isInFlight: Bool,
+    isPMTUProbe: Bool = false, ecn: ECN, now: Instant
+  ) {
+    for frame in packetFrames { recovery.record(frame, in: space) }
+    recovery.onPacketSent(
+      space, number: number, size: size, isAckEliciting: isAckEliciting, isInFlight: isInFlight,
+      isPMTUProbe: isPMTUProbe, ecn: ecn, now: now)
+    // RFC 9000 §10.1: "An endpoint also restarts its idle timer when sending an ack-eliciting packet if no other
+    // ack-eliciting packets have been sent since last receiving and processing a packet."
+    if isAckEliciting, !hasSentSinceReceiving {
+      hasSentSinceReceiving = true
+      restartIdleTimer()
+    }
+  }
+
+  private mutating func writeAck(_ index: Int, _ frames: inout ByteWriter, _ now: Instant) -> Bool {
+    guard spaces[index].received.hasUnacknowledged, let largest = spaces[index].received.ranges.largest else {
+      return false
+    }
+    let counts = spaces[index].received.ecnCounts
+    // Our ack_delay_exponent is the default, 3.
+    let delay = index == 2 ? UInt64(spaces[index].received.ackDelay(now).microseconds) >> 3 : 0
+    guard
+      frames.writeAck(
+        spaces[index].received.ranges.descending, rawDelay: delay, ecn: counts.isZero ? nil : counts)
+    else { return false }
+    packetFrames.append(.ack(largest: largest))
+    return true
+  }
+
+  private mutating func writeFrames(
+    _ level: EncryptionLevel, _ index: Int, _ frames: inout ByteWriter, _ now: Instant
+  ) {
+    while let frame = spaces[index].writeCrypto(to: &frames) { packetFrames.append(frame) }
+    guard level == .oneRTT else { return }
+    writeConnectionFrames(&frames, now)
+    if isDatagramsTurn {
+      writeDatagrams(&frames)
+      streams.writeStreamFrames(to: &frames, sent: &packetFrames)
+    } else {
+      streams.writeStreamFrames(to: &frames, sent: &packetFrames)
+      writeDatagrams(&frames)
+    }
+    isDatagramsTurn.toggle()
+    if isPingDue, frames.remaining > 0 {
+      isPingDue = false
+      frames.writePing()
+      packetFrames.append(.ping)
+    }
+  }
+
+  private mutating func writeConnectionFrames(_ frames: inout ByteWriter, _ now: Instant) {
+    if isHandshakeDoneDue {
+      isHandshakeDoneDue = false
+      frames.writeHandshakeDone()
+      packetFrames.append(.handshakeDone)
+    }
+    // Two varints, a length, an ID and a token.
+    while !localIDs.announcing.isEmpty, frames.remaining >= 64 {
+      guard let entry = localIDs.announcementSent() else { break }
+      frames.writeNewConnectionID(
+        sequence: entry.sequence, retirePriorTo: 0, connectionID: entry.id,
+        resetToken: localIDs.resetKey.token(for: entry.id))
+      packetFrames.append(.newConnectionID(sequence: entry.sequence))
+    }
+    while !peerIDs.retiring.isEmpty, frames.remaining >= 16 {
+      guard let sequence = peerIDs.retirementSent() else { break }
+      frames.writeRetireConnectionID(sequence: sequence)
+      packetFrames.append(.retireConnectionID(sequence: sequence))
+    }
+    streams.writeControlFrames(
+      to: &frames, sent: &packetFrames, now: now, roundTrip: recovery.rtt.smoothed)
+  }
+
+  private mutating func writeDatagrams(_ frames: inout ByteWriter) {
+    while let size = outgoingDatagrams.firstCount {
+      let total = DatagramFrameSize.total(payload: size, withLength: true)
+      if total > frames.remaining {
+        // It may fit the next packet; if not even an empty one, the path has become too narrow for it.
+        guard let most = maximumDatagramSize, size <= most else {
+          outgoingDatagrams.removeFirst()
+          counts.datagramsDroppedSending += 1
+          continue
+        }
+        break
+      }
+      outgoingDatagrams.withFirst { frames.writeDatagram($0) }
+      outgoingDatagrams.removeFirst()
+      counts.datagramsSent += 1
+      packetFrames.append(.datagram)
+    }
+    if owesDatagramsSendable, outgoingDatagrams.isEmpty {
+      owesDatagramsSendable = false
+      events.append(.datagramsSendable)
+    }
+  }
+}
+
+extension PacketSpace {
+  /// Moves on to the next packet number, leaving one out now and then.
+  mutating func advancePacketNumber(_ entropy: any EntropySource) {
+    nextPacketNumber += 1
+    guard space == .applicationData else { return }
+    if skippedNumber == .max { skippedNumber = nextPacketNumber + 64 + entropy.nextUInt64() % 192 }
+    if nextPacketNumber == skippedNumber {
+      // RFC 9000 §21.4: "An endpoint MAY skip packet numbers when sending packets to detect this behavior."
+      nextPacketNumber += 1
+      skippedNumber = nextPacketNumber + 512 + entropy.nextUInt64() % 1_024
+    }
+  }
+}

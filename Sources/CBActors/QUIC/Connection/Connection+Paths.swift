@@ -1,0 +1,173 @@
+public import Wire
+
+/// Path validation and migration (RFC 9000 §8.2, §9).
+extension Connection {
+  /// Paths kept beside the active one, at most.
+  private static let mostOtherPaths = 3
+
+  /// After how long without an answer a challenge is sent again.
+  var challengePeriod: Interval { max(recovery.probeTimeout, .milliseconds(50)) }
+
+  /// RFC 9000 §8.2.4: three times the larger of the present PTO and that of a path not yet measured.
+  private var validationPeriod: Interval { max(recovery.probeTimeout, RTTEstimator.defaultInitial * 3) * 3 }
+
+  /// What an authentic 1-RTT packet says about the path that it came on.
+  mutating func settlePath(_ context: inout PacketContext) {
+    if context.path == active.path || (role == .client && context.arrival == .active) {
+      activeDestinationID = context.destinationID
+      if context.isNonProbing { largestNonProbing = max(largestNonProbing ?? 0, context.packetNumber) }
+      for data in context.challenges { active.queueResponse(data) }
+      return
+    }
+    let index: Int
+    if let known = others.firstIndex(where: { $0.path == context.path }) {
+      index = known
+    } else if role == .server {
+      index = addPath(context)
+    } else {
+      return
+    }
+    for data in context.challenges { others[index].queueResponse(data) }
+    let isNewest = largestNonProbing.map { context.packetNumber > $0 } ?? true
+    // RFC 9000 §9.3: "An endpoint only changes the address to which it sends packets in response to the highest-numbered
+    // non-probing packet."
+    if role == .server, context.isNonProbing, isNewest {
+      largestNonProbing = context.packetNumber
+      activeDestinationID = context.destinationID
+      follow(index)
+    }
+  }
+
+  private mutating func addPath(_ context: PacketContext) -> Int {
+    if others.count >= Self.mostOtherPaths {
+      // The oldest that proved nothing goes first.
+      let index = others.firstIndex { !$0.isValidated } ?? 0
+      release(others.remove(at: index))
+    }
+    // RFC 9000 §9.5: a peer that changed the ID it sends to wants not to be linked; we change ours too, if it left us any.
+    var sequence = active.peerIDSequence
+    if context.destinationID != activeDestinationID, let fresh = peerIDs.takeUnused() { sequence = fresh.sequence }
+    others.append(PathState(context.path, role: role, isValidated: false, peerIDSequence: sequence))
+    others[others.count - 1].bytesReceived = UInt64(MTUDiscovery.base)
+    return others.count - 1
+  }
+
+  /// The peer has moved: packets go to its new address, which must prove itself (RFC 9000 §9.3).
+  private mutating func follow(_ index: Int) {
+    var old = active
+    active = others.remove(at: index)
+    switchPath(from: old)
+    // RFC 9000 §9.3: "An endpoint MUST perform path validation" of an address that it has not validated.
+    if !active.isValidated { active.beginValidation(until: clock + validationPeriod) }
+    if old.isValidated {
+      // RFC 9000 §9.3.3: "In response to an apparent migration, endpoints MUST validate the previously active path using
+      // a PATH_CHALLENGE frame."
+      old.beginValidation(until: clock + validationPeriod)
+      others.append(old)
+    } else {
+      release(old)
+    }
+  }
+
+  private mutating func switchPath(from old: PathState) {
+    counts.migrations += 1
+    // RFC 9000 §9.4: "a sender MUST reset the congestion controller and RTT estimator for the new path to initial values"
+    // unless "the only change in the peer's address is its port number".
+    let keeps = old.path.remote.ip == active.path.remote.ip && old.path.local == active.path.local
+    recovery.onPathChanged(keepingState: keeps, now: clock)
+    if !keeps {
+      mtu.reset()
+      recovery.setMaximumDatagramSize(mtu.current)
+    }
+    events.append(.pathChanged(active.path))
+  }
+
+  /// Moves the connection to another local address (RFC 9000 §9.2). False, with nothing changed, when it may not: this
+  /// is a server, the handshake is not confirmed, the server asked not to, or it has left us no unused connection ID.
+  public mutating func migrate(to path: Path, now: Instant) -> Bool {
+    clock = now
+    // RFC 9000 §9: "An endpoint MUST NOT initiate connection migration before the handshake is confirmed".
+    guard case .open = lifecycle, role == .client, isHandshakeConfirmed, path != active.path,
+      // RFC 9000 §18.2: disable_active_migration.
+      peerTransportParameters?.disableActiveMigration != true,
+      // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address".
+      let fresh = peerIDs.takeUnused()
+    else { return false }
+    let old = active
+    if let index = others.firstIndex(where: { $0.path == path }) { release(others.remove(at: index)) }
+    active = PathState(path, role: role, isValidated: false, peerIDSequence: fresh.sequence)
+    switchPath(from: old)
+    active.beginValidation(until: clock + validationPeriod)
+    others.append(old)
+    while others.count > Self.mostOtherPaths { release(others.removeFirst()) }
+    // Something that is no probe makes the server follow.
+    isPingDue = true
+    return true
+  }
+
+  mutating func receivePathResponse(_ data: UInt64) {
+    if active.challenges.contains(data) {
+      let wasValidated = active.isValidated
+      active.endValidation()
+      if !wasValidated { retireFormerPaths() }
+    } else if let index = others.firstIndex(where: { $0.challenges.contains(data) }) {
+      others[index].endValidation()
+    }
+  }
+
+  /// The active path is good: the ones left behind need no IDs any more.
+  private mutating func retireFormerPaths() {
+    let former = others
+    others = others.filter { !$0.isValidated && $0.validationDeadline != nil }
+    for path in former where path.isValidated || path.validationDeadline == nil { release(path) }
+  }
+
+  /// Gives back the connection ID of a path that is left, if no other uses it (RFC 9000 §5.1.2).
+  private mutating func release(_ path: PathState) {
+    let sequence = path.peerIDSequence
+    guard sequence != active.peerIDSequence, !others.contains(where: { $0.peerIDSequence == sequence }) else { return }
+    peerIDs.retire(sequence)
+  }
+
+  /// Paths whose ID the peer has taken back get another.
+  mutating func replaceRetiredIDs() {
+    if peerIDs.id(active.peerIDSequence) == nil { active.peerIDSequence = takeAnyID() }
+    for index in others.indices where peerIDs.id(others[index].peerIDSequence) == nil {
+      others[index].peerIDSequence = takeAnyID()
+    }
+  }
+
+  private mutating func takeAnyID() -> UInt64 {
+    peerIDs.takeUnused()?.sequence ?? peerIDs.active.first?.sequence ?? active.peerIDSequence
+  }
+
+  mutating func handlePathTimeouts(_ now: Instant) {
+    if isDue(active.validationDeadline, now) {
+      active.validationDeadline = nil
+      active.challengeDeadline = nil
+      if !active.isValidated { returnToValidatedPath() }
+    } else if isDue(active.challengeDeadline, now) {
+      active.challengeAgain()
+    }
+    var index = 0
+    while index < others.count {
+      if isDue(others[index].validationDeadline, now) {
+        release(others.remove(at: index))
+        continue
+      }
+      if isDue(others[index].challengeDeadline, now) { others[index].challengeAgain() }
+      index += 1
+    }
+  }
+
+  private func isDue(_ deadline: Instant?, _ now: Instant) -> Bool { deadline.map { $0 <= now } ?? false }
+
+  /// RFC 9000 §9.3.2: validation failed, and "the endpoint MUST revert to using the last validated peer address".
+  private mutating func returnToValidatedPath() {
+    guard let index = others.lastIndex(where: { $0.isValidated }) else { return }
+    let failed = active
+    active = others.remove(at: index)
+    switchPath(from: failed)
+    release(failed)
+  }
+}

@@ -1,0 +1,54 @@
+import PacketCrypto
+import Wire
+
+/// What the protocol above does with a connection.
+extension Connection: StreamTransport {
+  public mutating func openStream(_ direction: StreamDirection) -> StreamID? {
+    guard case .open = lifecycle else { return nil }
+    return streams.open(direction)
+  }
+
+  public mutating func write(_ stream: StreamID, _ bytes: UnsafeRawBufferPointer, finish: Bool) -> Int {
+    guard case .open = lifecycle else { return bytes.count }
+    return streams.write(stream, bytes, finish: finish)
+  }
+
+  public func writableBytes(_ stream: StreamID) -> Int { streams.writableBytes(stream) }
+
+  public mutating func read(
+    _ stream: StreamID, _ body: (_ bytes: UnsafeRawBufferPointer, _ finished: Bool) -> Int
+  ) -> StreamRead {
+    streams.read(stream, body)
+  }
+
+  public mutating func reset(_ stream: StreamID, code: UInt64) { streams.reset(stream, code: code) }
+
+  public mutating func stopReading(_ stream: StreamID, code: UInt64) { streams.stopReading(stream, code: code) }
+
+  /// The largest payload of one DATAGRAM frame that a packet of the present size carries and the peer takes.
+  public var maximumDatagramSize: Int? {
+    guard let peer = peerTransportParameters, peer.maxDatagramFrameSize > 0 else { return nil }
+    let header = PacketStart.shortHeaderLength(
+      destinationID: peerIDs.id(active.peerIDSequence) ?? .empty, packetNumberLength: 4)
+    let inPacket = DatagramFrameSize.capacity(space: mtu.current - header - PacketKey.tagLength, withLength: true)
+    let atPeer = DatagramFrameSize.capacity(space: Int(clamping: peer.maxDatagramFrameSize), withLength: true)
+    return min(inPacket ?? 0, atPeer ?? 0)
+  }
+
+  public mutating func sendDatagram(_ header: UnsafeRawBufferPointer, _ payload: UnsafeRawBufferPointer) -> Bool {
+    guard case .open = lifecycle, let most = maximumDatagramSize, header.count + payload.count <= most else {
+      return false
+    }
+    if !outgoingDatagrams.hasRoom(for: header.count + payload.count) { owesDatagramsSendable = true }
+    return outgoingDatagrams.append(header, payload)
+  }
+
+  public mutating func readDatagram(_ body: (UnsafeRawBufferPointer) -> Void) -> Bool {
+    guard incomingDatagrams.withFirst(body) != nil else {
+      saidDatagramsReceived = false
+      return false
+    }
+    incomingDatagrams.removeFirst()
+    return true
+  }
+}

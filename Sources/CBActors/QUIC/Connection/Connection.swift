@@ -1,0 +1,218 @@
+import PacketCrypto
+public import Wire
+
+/// One QUIC version 1 connection (RFC 9000, 9001, 9002, 9221), sans-IO.
+///
+/// Its owner feeds it datagrams, instants and the application's calls; after each it sends what
+/// ``transmit(into:maxSegments:now:)`` yields until that is nil, drains ``nextEvent()``, and calls
+/// ``handleTimeout(now:)`` at ``deadline``. Nothing here reads a clock, a socket or a random source of its own.
+///
+/// Each concern has a file of its own: receiving, frames, handshake, sending, timers, paths, closing.
+public struct Connection: ~Copyable {
+  public let role: Role
+  let configuration: Configuration
+  let tls: any TLSSession
+  let entropy: any EntropySource
+
+  // Packets.
+  var spaces: InlineArray<3, PacketSpace>
+  var oneRTT: OneRTTKeys?
+  /// The half of the 1-RTT secrets that has come before the other.
+  var pendingSecrets = PendingSecrets()
+  var recovery: LossRecovery
+  /// Packets that came before their keys (RFC 9000 §5.2.1).
+  var undecryptable = UndecryptablePackets()
+  /// What the packet being built carries; kept for its capacity.
+  var packetFrames: [SentFrame] = []
+
+  // What the application sees.
+  var streams: Streams
+  var events = EventQueue()
+  var outgoingDatagrams: DatagramQueue
+  var incomingDatagrams: DatagramQueue
+  /// `.datagramsReceived` has been said and the queue not been emptied since.
+  var saidDatagramsReceived = false
+  /// `.datagramsSendable` is owed.
+  var owesDatagramsSendable = false
+  /// The next packet begins with datagrams, not with streams, so that neither starves.
+  var isDatagramsTurn = true
+
+  // Identity (RFC 9000 §5.1, §7.3).
+  var localIDs: LocalConnectionIDs
+  var peerIDs: PeerConnectionIDs
+  /// The Destination Connection ID of the client's first Initial packet.
+  var originalDestinationID: ConnectionID
+  /// The Source Connection ID of the peer's first Initial packet; for a client nil until one came.
+  var peerInitialSourceID: ConnectionID?
+  var retrySourceID: ConnectionID?
+  /// The token that Initial packets carry (RFC 9000 §8.1).
+  var initialToken: [UInt8] = []
+  /// The server still accepts packets for the ID that the client made up.
+  var isOriginalIDRouted: Bool
+
+  // Handshake.
+  public internal(set) var isHandshakeComplete = false
+  /// RFC 9001 §4.1.2.
+  public internal(set) var isHandshakeConfirmed = false
+  var isHandshakeDoneDue = false
+  public internal(set) var peerTransportParameters: TransportParameters?
+  /// A packet of the server's has been processed: Retry and Version Negotiation come too late.
+  var hasProcessedPacket = false
+
+  // Paths (RFC 9000 §9).
+  var active: PathState
+  /// Paths that are being probed, or that may be returned to.
+  var others: [PathState] = []
+  var mtu: MTUDiscovery
+  /// The highest 1-RTT packet number that came with a frame that is not a probe.
+  var largestNonProbing: UInt64?
+  /// The ID of ours that the newest packet on the active path came to.
+  var activeDestinationID: ConnectionID?
+
+  // Time.
+  /// The latest instant heard of: the application's calls bring none.
+  var clock: Instant
+  let handshakeDeadline: Instant
+  /// The lesser of both ends' idle time-outs; nil is none (RFC 9000 §10.1).
+  var idleTimeout: Interval?
+  var idleDeadline: Instant?
+  var keepAliveDeadline: Instant?
+  /// An ack-eliciting packet has been sent since the last one was received.
+  var hasSentSinceReceiving = false
+  var isPingDue = false
+  var pacedUntil: Instant?
+
+  var lifecycle = Lifecycle.open
+  var counts = Statistics()
+  /// ``initiateKeyUpdate()`` was called when the rules did not allow one yet.
+  var keyUpdateRequested = false
+
+  /// Begins a connection as its client. The first ``transmit(into:maxSegments:now:)`` yields the ClientHello.
+  ///
+  /// - Parameters:
+  ///   - path: where the server is, and the local address that packets leave from.
+  ///   - entropy: for connection IDs, tokens and challenges; kept.
+  public init(
+    client configuration: Configuration, tls: any TLSSession, path: Path, now: Instant, entropy: any EntropySource
+  ) {
+    // RFC 9000 §7.2: "This Destination Connection ID MUST be at least 8 bytes in length."
+    // Proof for the unwrap: eight bytes are a connection ID.
+    let destination = ConnectionID(entropy.bytes(8))!
+    self.init(
+      role: .client, configuration, tls, path, now, entropy, destination: destination, original: destination,
+      isPathValidated: true)
+    start()
+  }
+
+  /// Begins a connection as its server, for an Initial packet that ``Endpoint`` accepted. That packet is then fed to
+  /// ``receive(_:path:ecn:now:)``.
+  public init(
+    server configuration: Configuration, tls: any TLSSession, path: Path, initial: InitialRequest, now: Instant,
+    entropy: any EntropySource
+  ) {
+    self.init(
+      role: .server, configuration, tls, path, now, entropy, destination: initial.sourceID,
+      original: initial.originalDestinationID, isPathValidated: initial.isAddressValidated)
+    peerInitialSourceID = initial.sourceID
+    retrySourceID = initial.retrySourceID
+    isOriginalIDRouted = true
+    routedInitialID = initial.destinationID
+    installInitialKeys(destination: initial.destinationID)
+    events.append(.connectionIDIssued(initial.destinationID))
+    start()
+  }
+
+  /// The Destination Connection ID of the Initial packet that a server accepted: the client's invention, or the ID that
+  /// a Retry gave it.
+  var routedInitialID: ConnectionID?
+
+  private init(
+    role: Role, _ configuration: Configuration, _ tls: any TLSSession, _ path: Path, _ now: Instant,
+    _ entropy: any EntropySource, destination: ConnectionID, original: ConnectionID, isPathValidated: Bool
+  ) {
+    self.role = role
+    self.configuration = configuration
+    self.tls = tls
+    self.entropy = entropy
+    let pool = ChunkPool()
+    spaces = InlineArray<3, PacketSpace> { index in
+      let space: PacketNumberSpace = index == 0 ? .initial : index == 1 ? .handshake : .applicationData
+      return PacketSpace(
+        space, pool: pool,
+        received: ReceivedPackets(
+          space, maxAckDelay: configuration.ackDelay, ackElicitingThreshold: configuration.ackElicitingThreshold))
+    }
+    mtu = MTUDiscovery(initial: configuration.initialMTU, maximum: configuration.maximumMTU)
+    recovery = LossRecovery(
+      role: role, algorithm: configuration.congestion, maximumDatagramSize: mtu.current,
+      isECNEnabled: configuration.ecn)
+    streams = Streams(role: role, settings: Streams.Settings(configuration), pool: pool)
+    outgoingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
+    incomingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
+    localIDs = LocalConnectionIDs(configuration: configuration, entropy: entropy)
+    peerIDs = PeerConnectionIDs(first: destination, limit: Int(Self.activeConnectionIDLimit(configuration)))
+    originalDestinationID = original
+    isOriginalIDRouted = false
+    active = PathState(path, role: role, isValidated: isPathValidated, peerIDSequence: 0)
+    clock = now
+    handshakeDeadline = now + configuration.handshakeTimeout
+    idleTimeout = configuration.maxIdleTimeout > .zero ? configuration.maxIdleTimeout : nil
+    idleDeadline = idleTimeout.map { now + $0 }
+    events.append(.connectionIDIssued(localIDs.first))
+  }
+
+  static func activeConnectionIDLimit(_ configuration: Configuration) -> UInt64 {
+    min(max(configuration.activeConnectionIDLimit, 2), 8)
+  }
+
+  /// The application protocol that both ends agreed on; nil before.
+  public var applicationProtocol: String? { tls.applicationProtocol }
+
+  /// The peer's certificate chain in DER, leaf first.
+  public var peerCertificates: [[UInt8]] { tls.peerCertificates }
+
+  /// The session was resumed from a ticket.
+  public var isResumed: Bool { tls.isResumed }
+
+  /// Streams that are not over and forgotten.
+  public var liveStreamCount: Int { streams.table.count }
+
+  /// The path that packets take now.
+  public var path: Path { active.path }
+
+  /// The next event; nil when there is none. To be drained after each call that feeds the connection.
+  public mutating func nextEvent() -> Event? { events.next() }
+
+  public var statistics: Statistics {
+    var statistics = counts
+    statistics.keyUpdates = oneRTT?.writeGeneration ?? 0
+    statistics.packetsSent = recovery.statistics.packetsSent
+    statistics.packetsLost = recovery.statistics.packetsLost
+    statistics.datagramsDroppedSending += outgoingDatagrams.dropped
+    statistics.datagramsDroppedReceiving += incomingDatagrams.dropped
+    if recovery.rtt.hasSample {
+      statistics.smoothedRTT = recovery.rtt.smoothed
+      statistics.minimumRTT = recovery.rtt.minimum
+      statistics.latestRTT = recovery.rtt.latest
+    }
+    statistics.congestionWindow = recovery.controller.congestionWindow
+    statistics.bytesInFlight = recovery.bytesInFlight
+    statistics.mtu = mtu.current
+    return statistics
+  }
+}
+
+extension Streams.Settings {
+  init(_ configuration: Configuration) {
+    self.init(
+      windowBidiLocal: configuration.initialMaxStreamDataBidiLocal,
+      windowBidiRemote: configuration.initialMaxStreamDataBidiRemote,
+      windowUni: configuration.initialMaxStreamDataUni,
+      maximumStreamWindow: configuration.maximumStreamWindow,
+      connectionWindow: configuration.initialMaxData,
+      maximumConnectionWindow: configuration.maximumConnectionWindow,
+      maxStreamsBidi: min(configuration.maxStreamsBidi, FrameType.maximumStreamCount),
+      maxStreamsUni: min(configuration.maxStreamsUni, FrameType.maximumStreamCount),
+      sendBufferLimit: max(configuration.sendBufferLimit, 1))
+  }
+}

@@ -1,0 +1,89 @@
+import Wire
+
+/// The connection IDs that we have given the peer to send to (RFC 9000 §5.1).
+struct LocalConnectionIDs {
+  struct Entry {
+    var sequence: UInt64
+    var id: ConnectionID
+  }
+
+  private(set) var active: [Entry]
+  private var nextSequence: UInt64 = 1
+  /// Sequence numbers whose NEW_CONNECTION_ID is due.
+  private(set) var announcing: [UInt64] = []
+  /// As many as the peer keeps, and no more than this many are out at once.
+  private static let mostIssued = 8
+  let length: Int
+  private let prefix: [UInt8]
+  let resetKey: StatelessResetKey
+
+  init(configuration: Configuration, entropy: any EntropySource) {
+    length = min(max(configuration.connectionIDLength, 4), ConnectionID.maximumLength)
+    // At least four random bytes stay, so that two IDs are never alike but by a rare chance.
+    prefix = [UInt8](configuration.connectionIDPrefix.prefix(length - 4))
+    // Without a key that outlives the connection tokens are random: they are given, and never used.
+    resetKey = StatelessResetKey(configuration.statelessResetKey ?? entropy.bytes(32))
+    active = []
+    active.append(Entry(sequence: 0, id: generate(entropy)))
+  }
+
+  /// The one chosen in the handshake.
+  var first: ConnectionID { active[0].id }
+
+  func generate(_ entropy: any EntropySource) -> ConnectionID {
+    // Proof for the unwrap: the length is at most the largest.
+    ConnectionID(prefix + entropy.bytes(length - prefix.count))!
+  }
+
+  func contains(_ id: ConnectionID) -> Bool { active.contains { $0.id == id } }
+
+  /// Keeps the peer supplied with as many as it takes. Returns what was newly issued.
+  mutating func replenish(peerLimit: UInt64, entropy: any EntropySource) -> [ConnectionID] {
+    let limit = Int(min(peerLimit, UInt64(Self.mostIssued)))
+    var issued: [ConnectionID] = []
+    while active.count < limit {
+      let id = generate(entropy)
+      active.append(Entry(sequence: nextSequence, id: id))
+      announcing.append(nextSequence)
+      nextSequence += 1
+      issued.append(id)
+    }
+    return issued
+  }
+
+  /// Takes in RETIRE_CONNECTION_ID (RFC 9000 §19.16); returns the ID that is over, if it still was not.
+  mutating func receiveRetirement(_ sequence: UInt64, packetDestination: ConnectionID) throws(TransportError)
+    -> ConnectionID?
+  {
+    let type = FrameType.retireConnectionID
+    // RFC 9000 §19.16: "Receipt of a RETIRE_CONNECTION_ID frame containing a sequence number greater than any
+    // previously sent to the peer MUST be treated as a connection error of type PROTOCOL_VIOLATION."
+    guard sequence < nextSequence else {
+      throw TransportError(.protocolViolation, "retirement of an ID never issued", frameType: type)
+    }
+    guard let index = active.firstIndex(where: { $0.sequence == sequence }) else { return nil }
+    let id = active[index].id
+    // RFC 9000 §19.16: "The sequence number specified in a RETIRE_CONNECTION_ID frame MUST NOT refer to the
+    // Destination Connection ID field of the packet in which the frame is contained."
+    guard id != packetDestination else {
+      throw TransportError(.protocolViolation, "retirement of the ID it came to", frameType: type)
+    }
+    active.remove(at: index)
+    announcing.removeAll { $0 == sequence }
+    return id
+  }
+
+  /// The next ID to announce.
+  mutating func announcementSent() -> Entry? {
+    while !announcing.isEmpty {
+      let sequence = announcing.removeFirst()
+      if let entry = active.first(where: { $0.sequence == sequence }) { return entry }
+    }
+    return nil
+  }
+
+  mutating func announcementLost(_ sequence: UInt64) {
+    guard active.contains(where: { $0.sequence == sequence }), !announcing.contains(sequence) else { return }
+    announcing.append(sequence)
+  }
+}

@@ -1,0 +1,96 @@
+import Wire
+
+/// The search for the largest UDP payload that the path carries (RFC 9000 §14.3, RFC 8899).
+///
+/// The largest size allowed is tried first, since it mostly passes; the search halves only below it.
+struct MTUDiscovery {
+  /// RFC 9000 §14: every path must carry this.
+  static let base = 1_200
+  /// A probe lost this often is too large (RFC 8899 §5.1.2, MAX_PROBES).
+  private static let attempts = 3
+  /// The search ends within this many bytes.
+  private static let resolution = 16
+
+  /// Packets are filled to this.
+  private(set) var current: Int
+  private let initial: Int
+  private let configuredMaximum: Int
+  private var ceiling: Int
+  /// The smallest size known not to pass, or one above the ceiling.
+  private var tooLarge: Int
+  private var candidate = 0
+  private var losses = 0
+  private var isInFlight = false
+  private var isRunning = false
+
+  init(initial: Int, maximum: Int) {
+    self.initial = max(initial, Self.base)
+    current = self.initial
+    configuredMaximum = max(maximum, self.initial)
+    ceiling = configuredMaximum
+    tooLarge = ceiling + 1
+  }
+
+  /// The peer's max_udp_payload_size, which no packet may exceed.
+  mutating func limit(to peerMaximum: UInt64) {
+    ceiling = min(ceiling, max(Self.base, Int(clamping: peerMaximum)))
+    current = min(current, ceiling)
+    tooLarge = min(tooLarge, ceiling + 1)
+  }
+
+  /// The handshake is confirmed, or a new path is in use: look for what it carries.
+  mutating func start() {
+    isRunning = true
+    losses = 0
+    chooseCandidate()
+  }
+
+  /// A new path: nothing is known of it.
+  mutating func reset() {
+    current = min(initial, ceiling)
+    tooLarge = ceiling + 1
+    isInFlight = false
+    start()
+  }
+
+  /// Large packets have stopped passing: back to what every path carries (RFC 8899 §4.3).
+  mutating func blackHole() {
+    current = Self.base
+    isRunning = false
+    isInFlight = false
+  }
+
+  private mutating func chooseCandidate() {
+    let largest = tooLarge - 1
+    guard largest > current, largest - current >= Self.resolution || tooLarge == ceiling + 1 else {
+      isRunning = false
+      return
+    }
+    candidate = tooLarge == ceiling + 1 ? ceiling : (current + tooLarge) / 2
+    if candidate <= current { isRunning = false }
+  }
+
+  /// The size of the probe to send now, if one is due.
+  var probeSize: Int? { isRunning && !isInFlight ? candidate : nil }
+
+  mutating func probeSent() { isInFlight = true }
+
+  /// True when packets may now be larger.
+  mutating func probeAcknowledged(_ size: Int) -> Bool {
+    isInFlight = false
+    losses = 0
+    guard size > current, size <= ceiling else { return false }
+    current = size
+    chooseCandidate()
+    return true
+  }
+
+  mutating func probeLost() {
+    isInFlight = false
+    losses += 1
+    guard losses >= Self.attempts else { return }
+    losses = 0
+    tooLarge = candidate
+    chooseCandidate()
+  }
+}

@@ -1,0 +1,144 @@
+import PacketCrypto
+import Wire
+
+/// The keys of 1-RTT packets and their updates (RFC 9001 §6).
+struct OneRTTKeys {
+  let suite: CipherSuite
+  private var readSecret: TrafficSecret
+  private var writeSecret: TrafficSecret
+  let readHeader: ProtectionKeys
+  let writeHeader: ProtectionKeys
+
+  private var current: GenerationKey
+  /// Made before it is needed: RFC 9001 §6.3: "Endpoints responding to an apparent key update MUST NOT generate a timing
+  /// side-channel signal that might indicate that the Key Phase bit was invalid".
+  private var next: GenerationKey
+  /// Kept for a while for packets that were overtaken (RFC 9001 §6.5).
+  private var previous: GenerationKey?
+  private(set) var previousExpiry: Instant?
+  private(set) var write: GenerationKey
+
+  private var readGeneration: UInt64 = 0
+  private(set) var writeGeneration: UInt64 = 0
+  /// The lowest packet number opened with the current read key.
+  private var currentReadStart: UInt64?
+  /// The first packet number sealed with the current write key, and the highest acknowledged of them.
+  private var writeStart: UInt64?
+  private var isWriteAcknowledged = false
+  /// Packets sealed with the current write key, and packets of all keys that were not authentic (RFC 9001 §6.6).
+  private var sealed: UInt64 = 0
+  private(set) var failures: UInt64 = 0
+
+  init(suite: CipherSuite, read: TrafficSecret, write: TrafficSecret) {
+    self.suite = suite
+    readSecret = read
+    writeSecret = write
+    readHeader = ProtectionKeys(suite: suite, secret: read)
+    writeHeader = ProtectionKeys(suite: suite, secret: write)
+    current = GenerationKey(suite: suite, secret: read)
+    readSecret = read.nextGeneration(suite: suite)
+    next = GenerationKey(suite: suite, secret: readSecret)
+    self.write = GenerationKey(suite: suite, secret: write)
+  }
+
+  /// The Key Phase bit of packets sent now.
+  var writePhase: Bool { writeGeneration & 1 == 1 }
+
+  enum Which { case previous, current, next }
+
+  /// Which key a packet asks for (RFC 9001 §6.3).
+  func which(phase: Bool, packetNumber: UInt64) -> Which {
+    if phase == (readGeneration & 1 == 1) { return .current }
+    // RFC 9001 §6.3: a lower packet number than any of the current phase belongs to the phase before.
+    if let start = currentReadStart, packetNumber < start { return .previous }
+    return .next
+  }
+
+  /// The key, if it is kept.
+  func readKey(_ which: Which) -> GenerationKey? {
+    switch which {
+    case .previous: previous
+    case .current: current
+    case .next: next
+    }
+  }
+
+  /// A packet was opened with the current key: the common case.
+  mutating func openedCurrent(_ packetNumber: UInt64) {
+    if let start = currentReadStart, start <= packetNumber { return }
+    currentReadStart = packetNumber
+  }
+
+  /// A packet was opened. With the next key, it is the first of a new phase: all keys move on.
+  mutating func opened(_ which: Which, packetNumber: UInt64, retain: Instant) throws(TransportError) {
+    switch which {
+    case .previous: break
+    case .current: openedCurrent(packetNumber)
+    case .next:
+      // RFC 9001 §6.2: "An endpoint MAY treat such consecutive key updates as a connection error of type
+      // KEY_UPDATE_ERROR."
+      guard readGeneration <= writeGeneration else {
+        throw TransportError(.keyUpdateError, "consecutive key updates")
+      }
+      previous = current
+      previousExpiry = retain
+      current = next
+      readSecret = readSecret.nextGeneration(suite: suite)
+      next = GenerationKey(suite: suite, secret: readSecret)
+      readGeneration += 1
+      currentReadStart = packetNumber
+      // RFC 9001 §6.2: "The endpoint MUST update its send keys to the corresponding key phase in response"
+      if writeGeneration < readGeneration { advanceWrite() }
+    }
+  }
+
+  private mutating func advanceWrite() {
+    writeSecret = writeSecret.nextGeneration(suite: suite)
+    write = GenerationKey(suite: suite, secret: writeSecret)
+    writeGeneration += 1
+    writeStart = nil
+    isWriteAcknowledged = false
+    sealed = 0
+  }
+
+  /// We may update: the peer has followed the last one and acknowledged a packet of this phase.
+  ///
+  /// RFC 9001 §6.1: "An endpoint MUST NOT initiate a subsequent key update unless it has received an acknowledgment for
+  /// a packet that was sent protected with keys from the current key phase."
+  var canInitiate: Bool { readGeneration == writeGeneration && isWriteAcknowledged && previous == nil }
+
+  mutating func initiate() -> Bool {
+    guard canInitiate else { return false }
+    advanceWrite()
+    return true
+  }
+
+  enum WriteBudget { case plenty, updateDue, exhausted }
+
+  /// Counts a packet about to be sealed.
+  mutating func willSeal(_ packetNumber: UInt64, interval: UInt64?) -> WriteBudget {
+    if writeStart == nil { writeStart = packetNumber }
+    sealed += 1
+    let limit = suite.confidentialityLimit
+    if sealed >= limit { return .exhausted }
+    return sealed >= min(interval ?? .max, limit / 2) ? .updateDue : .plenty
+  }
+
+  /// The present key has sealed as many packets as it may.
+  var isExhausted: Bool { sealed >= suite.confidentialityLimit }
+
+  mutating func acknowledged(largest: UInt64) {
+    if let writeStart, largest >= writeStart { isWriteAcknowledged = true }
+  }
+
+  /// A packet was not authentic. False when there have been too many (RFC 9001 §6.6).
+  mutating func failed() -> Bool {
+    failures += 1
+    return failures < suite.integrityLimit
+  }
+
+  mutating func dropPrevious() {
+    previous = nil
+    previousExpiry = nil
+  }
+}

@@ -1,0 +1,18 @@
+import PacketCrypto
+
+/// One direction's keys at one encryption level (RFC 9001 §5.1).
+final class ProtectionKeys {
+  let packet: PacketKey
+  let header: HeaderProtectionKey
+
+  init(suite: CipherSuite, secret: TrafficSecret) {
+    packet = PacketKey(suite: suite, secret: secret)
+    header = HeaderProtectionKey(suite: suite, secret: secret)
+  }
+}
+
+/// A packet key that a later generation will replace; the header-protection key stays.
+final class GenerationKey {
+  let key: PacketKey
+  init(suite: CipherSuite, secret: TrafficSecret) { key = PacketKey(suite: suite, secret: secret) }
+}

@@ -1,0 +1,216 @@
+public import PacketCrypto
+public import Wire
+
+/// Sorts the datagrams of one UDP socket, or of one shard of it, to the connections that they belong to
+/// (RFC 9000 §5.2), and answers those that belong to none: with Version Negotiation, Retry, or a stateless reset.
+///
+/// Sans-IO, like ``Connection``: `Handle` is whatever the owner finds its connections by.
+public struct Endpoint<Handle> {
+  /// What an endpoint accepts and how it answers.
+  public struct Configuration: Sendable {
+    /// New connections are accepted.
+    public var acceptsConnections: Bool
+    /// Bytes of the connection IDs issued here; the same as the connections' `connectionIDLength`.
+    public var connectionIDLength = 8
+    /// What Retry's connection IDs begin with; the same as the connections' `connectionIDPrefix`.
+    public var connectionIDPrefix: [UInt8] = []
+    public var retry = RetryPolicy.underLoad(halfOpen: 1_000)
+    /// Beyond so many unfinished handshakes no connection is accepted, not even one with a token.
+    public var maximumHalfOpen = 10_000
+    /// How long a Retry token is good.
+    public var tokenLifetime = Interval.seconds(10)
+    /// The key of stateless reset tokens; the same as the connections' `statelessResetKey`. Nil sends no resets.
+    public var statelessResetKey: [UInt8]?
+    /// Version Negotiation, Retry and reset packets sent per second, at most.
+    public var repliesPerSecond: UInt64 = 1_000
+
+    public init(acceptsConnections: Bool) { self.acceptsConnections = acceptsConnections }
+  }
+
+  /// When a client must show that it receives at its address before a connection is made (RFC 9000 §8.1.2).
+  public enum RetryPolicy: Hashable, Sendable {
+    case never, always
+    /// Once so many handshakes are unfinished.
+    case underLoad(halfOpen: Int)
+  }
+
+  /// Where a datagram goes.
+  public enum Route {
+    /// To an existing connection.
+    case connection(Handle)
+    /// To a connection to be made: the owner makes it, hands it the datagram, and adds its IDs as it issues them.
+    case accept(InitialRequest)
+    /// Nowhere; the reply buffer holds so many bytes to send back to where it came from.
+    case reply(byteCount: Int)
+    case drop(DropReason)
+  }
+
+  public enum DropReason: Hashable, Sendable, CaseIterable {
+    case malformed
+    /// For a connection that is not here, and unfit to begin one.
+    case unknownConnection
+    /// An Initial packet in a datagram of less than 1200 bytes (RFC 9000 §14.1).
+    case smallInitial
+    /// A Destination Connection ID of less than 8 bytes in a first Initial packet (RFC 9000 §7.2).
+    case shortConnectionID
+    case unsupportedVersion
+    /// A token of ours that has expired or is for another address.
+    case invalidToken
+    /// The endpoint takes no connections, or no more of them.
+    case refused
+    /// An answer was due, and too many have been given in this second.
+    case rateLimited
+  }
+
+  public let configuration: Configuration
+  private let entropy: any EntropySource
+  private let tokenKey: TokenKey
+  private let resetKey: StatelessResetKey?
+  private var handles: [ConnectionID: Handle] = [:]
+  /// Handshakes begun and not finished, as the owner counts them.
+  public var halfOpen = 0
+  /// Datagrams dropped, by reason.
+  public private(set) var drops: [DropReason: UInt64] = [:]
+  /// Retry packets sent; an overloaded server's first sign.
+  public private(set) var retriesSent: UInt64 = 0
+  public private(set) var resetsSent: UInt64 = 0
+  private var replySecond = Int64.min
+  private var repliesInSecond: UInt64 = 0
+
+  /// - Parameter tokenKey: seals Retry tokens; shared by the endpoints that may get each other's back.
+  public init(_ configuration: Configuration, tokenKey: TokenKey? = nil, entropy: any EntropySource) {
+    self.configuration = configuration
+    self.entropy = entropy
+    self.tokenKey = tokenKey ?? TokenKey(entropy: entropy)
+    resetKey = configuration.statelessResetKey.map { StatelessResetKey($0) }
+  }
+
+  /// Connection IDs routed.
+  public var count: Int { handles.count }
+
+  /// Routes an ID, from `.connectionIDIssued` on.
+  public mutating func add(_ id: ConnectionID, _ handle: Handle) { handles[id] = handle }
+
+  /// Stops routing an ID, at `.connectionIDRetired` or when its connection is drained.
+  public mutating func remove(_ id: ConnectionID) { handles[id] = nil }
+
+  public func handle(for id: ConnectionID) -> Handle? { handles[id] }
+
+  /// Decides where one datagram goes.
+  ///
+  /// - Parameter reply: at least 1200 bytes, filled for ``Route/reply(byteCount:)``.
+  public mutating func route(
+    _ datagram: UnsafeRawBufferPointer, from path: Path, now: Instant, reply: UnsafeMutableRawBufferPointer
+  ) -> Route {
+    guard let header = InvariantHeader(datagram, shortIDLength: configuration.connectionIDLength) else {
+      return drop(.malformed)
+    }
+    if let id = ConnectionID(header.destinationID), let handle = handles[id] { return .connection(handle) }
+    guard let version = header.version else { return resetIfKnown(datagram, header, now: now, reply: reply) }
+    guard configuration.acceptsConnections else { return drop(.unknownConnection) }
+    guard version.isSupported else { return negotiate(datagram, header, version, now: now, reply: reply) }
+    return begin(datagram, path, now: now, reply: reply)
+  }
+
+  private mutating func drop(_ reason: DropReason) -> Route {
+    drops[reason, default: 0] += 1
+    return .drop(reason)
+  }
+
+  /// Answers are bounded, since anyone can provoke them from any address.
+  private mutating func mayReply(_ now: Instant) -> Bool {
+    let second = now.nanoseconds / 1_000_000_000
+    if second != replySecond {
+      replySecond = second
+      repliesInSecond = 0
+    }
+    guard repliesInSecond < configuration.repliesPerSecond else { return false }
+    repliesInSecond += 1
+    return true
+  }
+
+  /// RFC 9000 §10.3: a packet for a connection that was lost here is answered so that its peer gives up too.
+  private mutating func resetIfKnown(
+    _ datagram: UnsafeRawBufferPointer, _ header: InvariantHeader, now: Instant, reply: UnsafeMutableRawBufferPointer
+  ) -> Route {
+    guard let resetKey, let id = ConnectionID(header.destinationID),
+      let length = StatelessReset.length(answering: datagram.count)
+    else { return drop(.unknownConnection) }
+    guard mayReply(now) else { return drop(.rateLimited) }
+    var writer = ByteWriter(reply)
+    StatelessReset.write(to: &writer, token: resetKey.token(for: id), length: length, entropy: entropy)
+    guard !writer.overflowed else { return drop(.unknownConnection) }
+    resetsSent += 1
+    return .reply(byteCount: writer.count)
+  }
+
+  private mutating func negotiate(
+    _ datagram: UnsafeRawBufferPointer, _ header: InvariantHeader, _ version: Version, now: Instant,
+    reply: UnsafeMutableRawBufferPointer
+  ) -> Route {
+    // RFC 9000 §6.1: "A server might not send a Version Negotiation packet if the datagram it receives is smaller than
+    // the minimum size specified in a different version". RFC 8999 §6 forbids to answer one with another.
+    guard version != .negotiation, datagram.count >= MTUDiscovery.base else { return drop(.unsupportedVersion) }
+    guard mayReply(now) else { return drop(.rateLimited) }
+    var writer = ByteWriter(reply)
+    VersionNegotiation.write(to: &writer, answering: header, entropy: entropy)
+    return writer.overflowed ? drop(.unsupportedVersion) : .reply(byteCount: writer.count)
+  }
+
+  /// A packet that may begin a connection (RFC 9000 §5.2.2).
+  private mutating func begin(
+    _ datagram: UnsafeRawBufferPointer, _ path: Path, now: Instant, reply: UnsafeMutableRawBufferPointer
+  ) -> Route {
+    let header: PacketHeader
+    do throws(PacketHeaderError) {
+      header = try PacketHeader(datagram, shortIDLength: configuration.connectionIDLength)
+    } catch { return drop(.malformed) }
+    guard header.type == .initial else { return drop(.unknownConnection) }
+    guard datagram.count >= MTUDiscovery.base else { return drop(.smallInitial) }
+    guard halfOpen < configuration.maximumHalfOpen else { return drop(.refused) }
+    var request = InitialRequest(destinationID: header.destinationID, sourceID: header.sourceID)
+    if !header.token.isEmpty, let token = AddressToken(header.token, tokenKey, from: path.remote) {
+      // RFC 9000 §8.1.4: a token is good for a short time, and only with the connection ID that came with it.
+      guard token.retrySourceID == header.destinationID, now >= token.issued,
+        now - token.issued <= configuration.tokenLifetime
+      else { return drop(.invalidToken) }
+      request.originalDestinationID = token.originalDestinationID
+      request.retrySourceID = token.retrySourceID
+      request.isAddressValidated = true
+      return .accept(request)
+    }
+    // RFC 9000 §7.2: "This Destination Connection ID MUST be at least 8 bytes in length."
+    guard header.destinationID.length >= 8 else { return drop(.shortConnectionID) }
+    guard mustRetry else { return .accept(request) }
+    return sendRetry(header, path, now: now, reply: reply)
+  }
+
+  private var mustRetry: Bool {
+    switch configuration.retry {
+    case .never: false
+    case .always: true
+    case .underLoad(let threshold): halfOpen >= threshold
+    }
+  }
+
+  private mutating func sendRetry(
+    _ header: PacketHeader, _ path: Path, now: Instant, reply: UnsafeMutableRawBufferPointer
+  ) -> Route {
+    guard mayReply(now) else { return drop(.rateLimited) }
+    let length = min(max(configuration.connectionIDLength, 4), ConnectionID.maximumLength)
+    let prefix = configuration.connectionIDPrefix.prefix(length - 4)
+    // Proof for the unwrap: the length is at most the largest.
+    let id = ConnectionID(prefix + entropy.bytes(length - prefix.count))!
+    let token = AddressToken(originalDestinationID: header.destinationID, retrySourceID: id, issued: now)
+      .sealed(tokenKey, for: path.remote, entropy: entropy)
+    var writer = ByteWriter(reply)
+    token.withUnsafeBytes {
+      Retry.write(
+        to: &writer, destinationID: header.sourceID, sourceID: id, originalDestinationID: header.destinationID,
+        token: $0, entropy: entropy)
+    }
+    guard !writer.overflowed else { return drop(.malformed) }
+    retriesSent += 1
+    return .reply(byteCount: writer.count)
+  }
+}

@@ -1,0 +1,120 @@
+import Wire
+
+extension TransportParameters {
+  /// Reads what the peer sent and checks each value (RFC 9000 §7.4, §18.2).
+  ///
+  /// What concerns the connection's own IDs (RFC 9000 §7.3) is compared by the connection.
+  ///
+  /// - Parameter sender: the peer's role.
+  /// - Throws: TRANSPORT_PARAMETER_ERROR.
+  public init(_ encoded: UnsafeRawBufferPointer, from sender: Role) throws(TransportError) {
+    self.init()
+    var reader = ByteReader(encoded)
+    // One bit for each identifier below 64, which all known ones are.
+    var seen: UInt64 = 0
+    while !reader.isAtEnd {
+      guard let number = reader.readVarint(), let value = reader.readVarintPrefixedBytes() else {
+        throw Self.error("truncated")
+      }
+      // RFC 9000 §7.4.2: "An endpoint MUST ignore transport parameters that it does not support."
+      guard let id = ID(rawValue: number) else { continue }
+      // RFC 9000 §7.4: "An endpoint MUST NOT send a parameter more than once in a given transport parameters extension."
+      guard seen & 1 << number == 0 else { throw Self.error("\(id) given twice") }
+      seen |= 1 << number
+      // RFC 9000 §18.2: "A server MUST treat receipt of any of these transport parameters as a connection error of type
+      // TRANSPORT_PARAMETER_ERROR."
+      guard sender == .server || !id.isServerOnly else { throw Self.error("\(id) sent by a client") }
+      try read(id, value)
+    }
+    // RFC 9000 §18.2: "A server that chooses a zero-length connection ID MUST NOT provide a preferred address."
+    if preferredAddress != nil, initialSourceConnectionID?.length == 0 {
+      throw Self.error("preferredAddress with a zero-length connection ID")
+    }
+  }
+
+  public init(_ encoded: [UInt8], from sender: Role) throws(TransportError) {
+    // A closure would widen the typed error to `any Error`; a Result keeps it.
+    self = try encoded.withUnsafeBytes { bytes in
+      Result { () throws(TransportError) in try TransportParameters(bytes, from: sender) }
+    }.get()
+  }
+
+  private mutating func read(_ id: ID, _ value: UnsafeRawBufferPointer) throws(TransportError) {
+    switch id {
+    case .originalDestinationConnectionID: originalDestinationConnectionID = try Self.connectionID(id, value)
+    case .initialSourceConnectionID: initialSourceConnectionID = try Self.connectionID(id, value)
+    case .retrySourceConnectionID: retrySourceConnectionID = try Self.connectionID(id, value)
+    case .maxIdleTimeout: maxIdleTimeout = try Self.integer(id, value)
+    case .statelessResetToken:
+      guard let token = StatelessResetToken(value) else { throw Self.error("\(id) is not 16 bytes") }
+      statelessResetToken = token
+    // RFC 9000 §18.2: "Values below 1200 are invalid."
+    case .maxUDPPayloadSize: maxUDPPayloadSize = try Self.integer(id, value, in: 1200...Varint.max)
+    case .initialMaxData: initialMaxData = try Self.integer(id, value)
+    case .initialMaxStreamDataBidiLocal: initialMaxStreamDataBidiLocal = try Self.integer(id, value)
+    case .initialMaxStreamDataBidiRemote: initialMaxStreamDataBidiRemote = try Self.integer(id, value)
+    case .initialMaxStreamDataUni: initialMaxStreamDataUni = try Self.integer(id, value)
+    // RFC 9000 §4.6: "the connection MUST be closed immediately with a connection error of type
+    // TRANSPORT_PARAMETER_ERROR"
+    case .initialMaxStreamsBidi:
+      initialMaxStreamsBidi = try Self.integer(id, value, in: 0...FrameType.maximumStreamCount)
+    case .initialMaxStreamsUni:
+      initialMaxStreamsUni = try Self.integer(id, value, in: 0...FrameType.maximumStreamCount)
+    // RFC 9000 §18.2: "Values above 20 are invalid."
+    case .ackDelayExponent: ackDelayExponent = try Self.integer(id, value, in: 0...20)
+    case .maxAckDelay: maxAckDelay = try Self.integer(id, value, in: 0...(1 << 14) - 1)
+    case .disableActiveMigration:
+      guard value.isEmpty else { throw Self.error("\(id) is not empty") }
+      disableActiveMigration = true
+    case .preferredAddress: preferredAddress = try Self.preferredAddress(value)
+    // RFC 9000 §18.2: "The value of the active_connection_id_limit parameter MUST be at least 2."
+    case .activeConnectionIDLimit: activeConnectionIDLimit = try Self.integer(id, value, in: 2...Varint.max)
+    case .maxDatagramFrameSize: maxDatagramFrameSize = try Self.integer(id, value)
+    }
+  }
+
+  private static func integer(
+    _ id: ID, _ value: UnsafeRawBufferPointer, in range: ClosedRange<UInt64> = 0...Varint.max
+  ) throws(TransportError) -> UInt64 {
+    var reader = ByteReader(value)
+    guard let integer = reader.readVarint(), reader.isAtEnd else { throw error("\(id) is not one integer") }
+    guard range.contains(integer) else { throw error("\(id) of \(integer) is out of range") }
+    return integer
+  }
+
+  private static func connectionID(
+    _ id: ID, _ value: UnsafeRawBufferPointer
+  ) throws(TransportError) -> ConnectionID {
+    guard let connectionID = ConnectionID(value) else { throw error("\(id) is longer than 20 bytes") }
+    return connectionID
+  }
+
+  private static func preferredAddress(_ value: UnsafeRawBufferPointer) throws(TransportError) -> PreferredAddress {
+    var reader = ByteReader(value)
+    guard let four = reader.readBytes(4).flatMap({ IPAddress(networkBytes: $0) }), let fourPort = reader.readUInt16(),
+      let six = reader.readBytes(16).flatMap({ IPAddress(networkBytes: $0) }), let sixPort = reader.readUInt16(),
+      let length = reader.readUInt8(), let id = reader.readBytes(Int(length)).flatMap({ ConnectionID($0) }),
+      let token = reader.readBytes(StatelessResetToken.length).flatMap({ StatelessResetToken($0) }), reader.isAtEnd
+    else { throw error("malformed preferredAddress") }
+    // RFC 9000 §18.2: "a server MUST NOT include a zero-length connection ID in this transport parameter."
+    guard id.length > 0 else { throw error("preferredAddress without a connection ID") }
+    return PreferredAddress(
+      ipv4: fourPort == 0 && four == .v4(.any) ? nil : SocketAddress(four, port: fourPort),
+      ipv6: sixPort == 0 && six == .v6(.any) ? nil : SocketAddress(six, port: sixPort),
+      connectionID: id, resetToken: token)
+  }
+
+  @inline(never) private static func error(_ reason: String) -> TransportError {
+    TransportError(.transportParameterError, "transport parameters: \(reason)")
+  }
+}
+
+extension TransportParameters.ID {
+  /// RFC 9000 §18.2: "A client MUST NOT include any server-only transport parameter"
+  fileprivate var isServerOnly: Bool {
+    switch self {
+    case .originalDestinationConnectionID, .preferredAddress, .retrySourceConnectionID, .statelessResetToken: true
+    default: false
+    }
+  }
+}

@@ -1,0 +1,94 @@
+import Wire
+
+extension LossRecovery {
+  /// Packets declared lost in one pass.
+  struct Losses {
+    var packets = 0
+    var bytes: UInt64 = 0
+    /// When the newest one that tells of congestion was sent; nil when none does.
+    var newestSent: Instant?
+    var isProbeLost = false
+    var isPersistentCongestion = false
+  }
+
+  /// DetectAndRemoveLostPackets of RFC 9002 §A.10, with the test for persistent congestion (§7.6.2).
+  ///
+  /// Numbers and sending times rise together, so the pass ends at the first packet that is not lost:
+  /// it costs what is lost and what was acknowledged out of order, never the whole window.
+  mutating func detectLosses(in space: PacketNumberSpace, now: Instant) -> Losses {
+    let index = Int(space.rawValue)
+    spaces[index].lossTime = nil
+    var losses = Losses()
+    guard let largestAcked = spaces[index].largestAcked else { return losses }
+    let lossDelay = rtt.lossDelay
+    let persistentDuration = probeTimeout * Self.persistentCongestionThreshold
+    /// When the oldest of the ack-eliciting losses with no acknowledgment since was sent.
+    var runStart: Instant?
+
+    var number = spaces[index].sent.base
+    while number < spaces[index].sent.next, number <= largestAcked {
+      let packet = spaces[index].sent[number]
+      if packet.state == .settled { runStart = nil }
+      if packet.state == .outstanding {
+        // RFC 9002 §6.1: sent long enough ago, or enough packets before an acknowledged one.
+        guard packet.timeSent + lossDelay <= now || largestAcked - number >= Self.packetThreshold else {
+          // A bare ACK is not worth a timer, which would hold up the probe timeout too.
+          if packet.isAckEliciting || packet.isInFlight {
+            spaces[index].lossTime = packet.timeSent + lossDelay
+            break
+          }
+          number += 1
+          continue
+        }
+        settleLost(packet, number, index, &losses)
+        // RFC 9002 §7.6.2: These two packets MUST be ack-eliciting
+        if packet.isAckEliciting, !packet.flags.contains(.formerPath),
+          let first = rtt.firstSample, packet.timeSent > first
+        {
+          let start = runStart ?? packet.timeSent
+          runStart = start
+          if packet.timeSent - start > persistentDuration { losses.isPersistentCongestion = true }
+        }
+      }
+      number += 1
+    }
+    spaces[index].sent.releaseSettled()
+    return losses
+  }
+
+  private mutating func settleLost(_ packet: SentPacket, _ number: UInt64, _ index: Int, _ losses: inout Losses) {
+    if packet.isAckEliciting {
+      spaces[index].ackElicitingInFlight -= 1
+      copyFrames(of: packet, in: index, to: &lostFrames)
+    }
+    spaces[index].sent.settle(number)
+    if packet.flags.contains(.ect0) { ecn.onLost() }
+    if packet.flags.contains(.pmtuProbe) { losses.isProbeLost = true }
+    guard packet.isAckEliciting || packet.isInFlight else { return }
+    losses.packets += 1
+    statistics.packetsLost += 1
+    statistics.bytesLost += UInt64(packet.size)
+    guard packet.isInFlight else { return }
+    bytesInFlight -= UInt64(packet.size)
+    // RFC 9000 §14.4: the loss of a probe of the path's size is no sign of congestion.
+    if packet.flags.contains(.pmtuProbe) { return }
+    losses.bytes += UInt64(packet.size)
+    sampler.onLost(UInt64(packet.size))
+    losses.newestSent = max(losses.newestSent ?? packet.timeSent, packet.timeSent)
+  }
+
+  /// OnPacketsLost of RFC 9002 §B.8.
+  mutating func report(_ losses: Losses, priorInFlight: UInt64, now: Instant) {
+    guard let newestSent = losses.newestSent else { return }
+    let sample = LossSample(
+      now: now, packets: losses.packets, bytes: losses.bytes, newestSent: newestSent, priorInFlight: priorInFlight)
+    noteCongestionEvent { $0.onLost(sample) }
+    if losses.isPersistentCongestion { onPersistentCongestion(now: now) }
+  }
+
+  mutating func noteCongestionEvent(_ body: (inout AnyController) -> Void) {
+    let before = controller.recoveryStart
+    body(&controller)
+    if controller.recoveryStart != before { statistics.congestionEvents += 1 }
+  }
+}

@@ -1,0 +1,55 @@
+/// Fixed-size pieces of memory for stream data, shared by all streams of one connection.
+///
+/// A bounded number of free chunks is kept for the next stream; the rest go back to the allocator.
+final class ChunkPool {
+  /// Bytes in a chunk.
+  static let chunkSize = 16_384
+  private let retained: Int
+  private var free: [UnsafeMutableRawPointer] = []
+
+  /// Keeps at most `retained` chunks for reuse.
+  init(retained: Int = 32) { self.retained = retained }
+
+  deinit { for chunk in free { chunk.deallocate() } }
+
+  func take() -> UnsafeMutableRawPointer {
+    free.popLast() ?? .allocate(byteCount: Self.chunkSize, alignment: 64)
+  }
+
+  func give(_ chunk: UnsafeMutableRawPointer) {
+    if free.count < retained { free.append(chunk) } else { chunk.deallocate() }
+  }
+}
+
+/// A queue of chunks, some of which may be absent, that hold consecutive stretches of one stream.
+struct ChunkRing {
+  private var slots: [UnsafeMutableRawPointer?] = []
+  private var head = 0
+  private(set) var count = 0
+
+  subscript(index: Int) -> UnsafeMutableRawPointer? {
+    get { slots[(head + index) & (slots.count - 1)] }
+    set { slots[(head + index) & (slots.count - 1)] = newValue }
+  }
+
+  mutating func append(_ chunk: UnsafeMutableRawPointer?) {
+    if count == slots.count { grow() }
+    count += 1
+    self[count - 1] = chunk
+  }
+
+  mutating func removeFirst() -> UnsafeMutableRawPointer? {
+    let chunk = self[0]
+    self[0] = nil
+    head = (head + 1) & (slots.count - 1)
+    count -= 1
+    return chunk
+  }
+
+  private mutating func grow() {
+    var larger = [UnsafeMutableRawPointer?](repeating: nil, count: max(4, slots.count * 2))
+    for index in 0..<count { larger[index] = self[index] }
+    slots = larger
+    head = 0
+  }
+}

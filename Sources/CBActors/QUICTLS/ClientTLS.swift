@@ -1,0 +1,123 @@
+internal import CNIOBoringSSL
+internal import Synchronization
+internal import Wire
+
+/// What all TLS sessions of a client have in common, with the tickets of its servers. Built once, used from any thread.
+public final class ClientTLSContext: Sendable {
+  let context: TLSContext
+  private let verifier: PeerVerifier
+  let tickets = SessionTickets()
+
+  /// - Parameters:
+  ///   - applicationProtocols: ALPN names, the preferred one first; at least one.
+  ///   - identity: shown to a server that asks for a certificate.
+  ///   - offersEarlyData: offers 0-RTT with a ticket that allows it.
+  ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
+  public init(
+    trust: TrustPolicy, applicationProtocols: [String], identity: TLSIdentity? = nil, offersEarlyData: Bool = false,
+    keyLogFile: String? = nil
+  ) throws(TLSConfigurationError) {
+    let context = try TLSContext(keyLogFile: keyLogFile)
+    self.context = context
+    verifier = try PeerVerifier(trust, for: context.handle)
+    let protocols = try TLSContext.wireForm(applicationProtocols)
+    guard SSL_CTX_set_alpn_protos(context.handle, protocols, protocols.count) == 0 else {
+      throw TLSConfigurationError(library: "application protocols refused")
+    }
+    try identity?.install(in: context.handle)
+    SSL_CTX_set_verify(context.handle, SSL_VERIFY_PEER, nil)
+    SSL_CTX_set_early_data_enabled(context.handle, offersEarlyData ? 1 : 0)
+    SSL_CTX_set_session_cache_mode(context.handle, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL)
+    SSL_CTX_sess_set_new_cb(context.handle) { ssl, ticket in
+      guard let ticket, let session = TLSHandshake.of(ssl) as? TLSClientSession else { return 0 }
+      session.client.tickets.store(ticket, for: session.serverName)
+      // One: the reference is ours now.
+      return 1
+    }
+  }
+
+  /// A session for one connection.
+  ///
+  /// - Parameter serverName: a DNS name, which is sent in the clear (SNI), or an IP address, which is not; the server's
+  ///   certificate must be for it.
+  public func makeSession(serverName: String) throws(TLSConfigurationError) -> TLSClientSession {
+    try TLSClientSession(self, serverName: serverName)
+  }
+}
+
+/// The client's side of one handshake.
+public final class TLSClientSession: TLSHandshake {
+  let client: ClientTLSContext
+  /// Without brackets and without a final dot.
+  public let serverName: String
+
+  override var expectedName: String? { serverName }
+
+  init(_ client: ClientTLSContext, serverName: String) throws(TLSConfigurationError) {
+    var name = Substring(serverName)
+    if name.hasPrefix("["), name.hasSuffix("]") { name = name.dropFirst().dropLast() }
+    if name.hasSuffix(".") { name = name.dropLast() }
+    self.client = client
+    self.serverName = String(name)
+    super.init(client.context)
+    SSL_set_connect_state(ssl)
+    try expect(self.serverName)
+    if let ticket = client.tickets.take(for: self.serverName) {
+      SSL_set_session(ssl, ticket)
+      SSL_SESSION_free(ticket)
+    }
+  }
+
+  private func expect(_ name: String) throws(TLSConfigurationError) {
+    let parameters = SSL_get0_param(ssl)
+    X509_VERIFY_PARAM_set_flags(parameters, UInt(X509_V_FLAG_PARTIAL_CHAIN))
+    if let address = IPAddress(name) {
+      let bytes = address.networkBytes
+      guard X509_VERIFY_PARAM_set1_ip(parameters, bytes, bytes.count) == 1 else {
+        throw TLSConfigurationError(library: "server address \(name) refused")
+      }
+    } else {
+      X509_VERIFY_PARAM_set_hostflags(parameters, UInt32(X509_CHECK_FLAG_NEVER_CHECK_SUBJECT))
+      // A NUL inside a name would end it early for one of the two and not for the other.
+      guard !name.isEmpty, !name.utf8.contains(0), SSL_set_tlsext_host_name(ssl, name) == 1,
+        X509_VERIFY_PARAM_set1_host(parameters, name, name.utf8.count) == 1
+      else { throw TLSConfigurationError(library: "server name \"\(name)\" refused") }
+    }
+  }
+}
+
+/// The latest ticket of each server, in memory.
+///
+/// A ticket is given out once: using it twice would let an observer link the two connections (RFC 8446 §C.4). Holds the
+/// tickets of at most ``maximumServers`` servers, and forgets any one of them to make room.
+final class SessionTickets: Sendable {
+  static let maximumServers = 256
+
+  /// An `SSL_SESSION` that the table owns a reference of.
+  private struct Ticket: @unchecked Sendable {
+    // Proof: an SSL_SESSION is immutable once BoringSSL hands it out, and its reference count is atomic.
+    let session: OpaquePointer
+  }
+  private let tickets = Mutex<[String: Ticket]>([:])
+
+  deinit { tickets.withLock { $0.values.forEach { SSL_SESSION_free($0.session) } } }
+
+  /// Takes over the caller's reference.
+  func store(_ session: OpaquePointer, for serverName: String) {
+    let ticket = Ticket(session: session)
+    let replaced = tickets.withLock { table -> [Ticket] in
+      var freed: [Ticket] = []
+      if table[serverName] == nil, table.count >= Self.maximumServers, let other = table.popFirst() {
+        freed.append(other.value)
+      }
+      if let older = table.updateValue(ticket, forKey: serverName) { freed.append(older) }
+      return freed
+    }
+    replaced.forEach { SSL_SESSION_free($0.session) }
+  }
+
+  /// A ticket whose reference the caller must free.
+  func take(for serverName: String) -> OpaquePointer? {
+    tickets.withLock { $0.removeValue(forKey: serverName) }?.session
+  }
+}

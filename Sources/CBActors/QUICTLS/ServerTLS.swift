@@ -1,0 +1,102 @@
+internal import CNIOBoringSSL
+
+/// Whether a server asks its clients for certificates.
+public enum ClientAuthentication: Hashable, Sendable {
+  case none
+  /// A client may show none; one that is shown must satisfy the policy.
+  case optional(TrustPolicy)
+  case required(TrustPolicy)
+}
+
+/// What all TLS sessions of a server have in common. Built once, used from any thread.
+public final class ServerTLSContext: Sendable {
+  let context: TLSContext
+  /// In preference order.
+  private let protocols: [String]
+  private let earlyDataContext: [UInt8]?
+  private let verifier: PeerVerifier?
+
+  /// - Parameters:
+  ///   - applicationProtocols: ALPN names, the preferred one first; at least one.
+  ///   - earlyDataContext: nil refuses 0-RTT. Otherwise what a ticket's 0-RTT depends on, such as the limits among the
+  ///     transport parameters: 0-RTT is accepted only where it is the same again (RFC 9000 §7.4.1).
+  ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
+  public init(
+    identity: TLSIdentity, applicationProtocols: [String], clientAuthentication: ClientAuthentication = .none,
+    earlyDataContext: [UInt8]? = nil, keyLogFile: String? = nil
+  ) throws(TLSConfigurationError) {
+    let context = try TLSContext(keyLogFile: keyLogFile)
+    self.context = context
+    protocols = applicationProtocols
+    let service = try TLSContext.wireForm(applicationProtocols)
+    self.earlyDataContext = earlyDataContext
+    try identity.install(in: context.handle)
+    switch clientAuthentication {
+    case .none: verifier = nil
+    case .optional(let policy):
+      verifier = try PeerVerifier(policy, for: context.handle)
+      SSL_CTX_set_verify(context.handle, SSL_VERIFY_PEER, nil)
+    case .required(let policy):
+      verifier = try PeerVerifier(policy, for: context.handle)
+      SSL_CTX_set_verify(context.handle, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
+    }
+    // Tickets are good for one service only; with client certificates BoringSSL demands that they say which.
+    SSL_CTX_set_session_id_context(context.handle, service, min(service.count, Int(SSL_MAX_SID_CTX_LENGTH)))
+    SSL_CTX_set_early_data_enabled(context.handle, earlyDataContext == nil ? 0 : 1)
+    SSL_CTX_set_alpn_select_cb(
+      context.handle,
+      { ssl, selected, selectedCount, offered, offeredCount, _ in
+        let offers = UnsafeBufferPointer(start: offered, count: Int(offeredCount))
+        guard let server = (TLSHandshake.of(ssl) as? TLSServerSession)?.server,
+          let choice = server.selectProtocol(from: offers), let offered
+        else {
+          // RFC 9001 §8.1: "The server MUST treat the inability to select a compatible application protocol as a connection
+          // error of type 0x0178 (no_application_protocol)."
+          return SSL_TLSEXT_ERR_ALERT_FATAL
+        }
+        selected?.pointee = offered + choice.lowerBound
+        selectedCount?.pointee = UInt8(choice.count)
+        return SSL_TLSEXT_ERR_OK
+      }, nil)
+  }
+
+  /// Where in a client's list (RFC 7301 §3.1) the protocol stands that this server prefers.
+  private func selectProtocol(from offers: UnsafeBufferPointer<UInt8>) -> Range<Int>? {
+    for wanted in protocols {
+      var index = 0
+      while index < offers.count {
+        let name = index + 1..<index + 1 + Int(offers[index])
+        guard name.upperBound <= offers.count else { break }
+        if offers[name].elementsEqual(wanted.utf8) { return name }
+        index = name.upperBound
+      }
+    }
+    return nil
+  }
+
+  /// A session for one connection.
+  public func makeSession() -> TLSServerSession { TLSServerSession(self) }
+
+  fileprivate func prepare(_ ssl: OpaquePointer) {
+    SSL_set_accept_state(ssl)
+    if let earlyDataContext {
+      SSL_set_quic_early_data_context(ssl, earlyDataContext, earlyDataContext.count)
+    }
+  }
+}
+
+/// The server's side of one handshake.
+public final class TLSServerSession: TLSHandshake {
+  let server: ServerTLSContext
+
+  init(_ server: ServerTLSContext) {
+    self.server = server
+    super.init(server.context)
+    server.prepare(ssl)
+  }
+
+  /// The name that the client asked for (RFC 6066 §3); nil when it gave none.
+  public var requestedServerName: String? {
+    SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name).map { String(cString: $0) }
+  }
+}

@@ -1,0 +1,255 @@
+import CBActors
+import DNS
+import HTTP3
+import QUIC
+import QUICTLS
+import Ring
+import Wire
+
+/// Finds a profile's PoPs and opens connections to them: drives ``Discovery`` and ``Race`` on a ring.
+actor PoPFinder {
+  nonisolated let ring: RingExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+
+  private let profile: Profile
+  private let resolver: Resolver
+  private let tls: ClientTLSContext
+  private let endpoints: LocalEndpoints
+
+  init(profile: Profile, resolver: Resolver, tls: ClientTLSContext, endpoints: LocalEndpoints) {
+    ring = resolver.ring
+    self.profile = profile
+    self.resolver = resolver
+    self.tls = tls
+    self.endpoints = endpoints
+  }
+
+  /// A connection that is ready for requests, and how it was found.
+  struct Found: Sendable {
+    var session: HTTP3Session
+    var candidate: Candidate
+    /// The handshake's round trip.
+    var rtt: Interval
+  }
+
+  // MARK: Candidates
+
+  /// What the profile and DNS name, best first. Throws ``ClientError`` of kind `noPoPReachable` when
+  /// nothing is named.
+  func candidates() async throws(ClientError) -> [Candidate] {
+    var found: [Candidate] = []
+    var failures: [String] = []
+    for address in profile.pop.addresses {
+      do {
+        for ip in try await resolver.addresses(of: address.host) {
+          found.append(
+            Candidate(
+              name: address.host, address: SocketAddress(ip, port: address.port), priority: found.count,
+              source: .profile))
+        }
+      } catch {
+        failures.append("\(address.host): \(error)")
+      }
+    }
+    if let domain = profile.pop.domain {
+      do {
+        let first = found.count
+        for var candidate in try await discover(domain)
+        where !found.contains(where: { $0.address == candidate.address }) {
+          candidate.priority += first
+          found.append(candidate)
+        }
+      } catch {
+        failures.append("\(domain): \(error)")
+      }
+    }
+    guard !found.isEmpty else {
+      throw ClientError(
+        .noPoPReachable, "no PoP was found: \(failures.joined(separator: "; "))",
+        hint: "check pop.domain, pop.addresses and dns.servers of profile '\(profile.name)'")
+    }
+    return found
+  }
+
+  private func discover(_ domain: String) async throws -> [Candidate] {
+    // 443 is the default of every source; a profile that names another port means just that one.
+    let port = profile.pop.port == Discovery.defaultPort ? nil : profile.pop.port
+    var core = try Discovery(domain: DNSName(domain), port: port, entropy: SystemEntropy.shared)
+    while true {
+      if let result = core.result { return try result.get() }
+      var lookups: [Discovery.Lookup] = []
+      while let lookup = core.nextLookup() { lookups.append(lookup) }
+      let answers = await resolve(lookups)
+      try Task.checkCancellation()
+      for (lookup, result) in answers { core.resolved(lookup, result) }
+    }
+  }
+
+  private typealias LookupResult = (Discovery.Lookup, Result<StubResolver.Answer, StubResolver.Failure>)
+
+  /// Asks for all of them at once.
+  private nonisolated func resolve(_ lookups: [Discovery.Lookup]) async -> [LookupResult] {
+    await withTaskGroup(of: LookupResult.self) { group in
+      for lookup in lookups {
+        group.addTask { [resolver] in
+          do {
+            return (lookup, .success(try await resolver.query(lookup.name, lookup.type)))
+          } catch {
+            return (lookup, .failure(error as? StubResolver.Failure ?? .timedOut))
+          }
+        }
+      }
+      var results: [LookupResult] = []
+      for await result in group { results.append(result) }
+      return results
+    }
+  }
+
+  // MARK: Connections
+
+  /// Opens one connection and waits until it is ready. Throws ``ClientError`` of kind `noPoPReachable`.
+  func connect(to candidate: Candidate) async throws(ClientError) -> Found {
+    do {
+      let endpoint = try await endpoints.endpoint(for: candidate.address)
+      let session = try tls.makeSession(serverName: profile.serverName(for: candidate.name))
+      let opened = try await endpoint.connect(to: candidate.address, tls: RingBound(session), delegate: nil)
+      return try await withTaskCancellationHandler {
+        try await opened.ready()
+        let statistics = await opened.statistics
+        return Found(session: opened, candidate: candidate, rtt: statistics.minimumRTT)
+      } onCancel: {
+        Task { await opened.close() }
+      }
+    } catch let error as ClientError {
+      throw error
+    } catch let reason as CloseReason {
+      throw ClientError(.noPoPReachable, "\(candidate.address): \(reason.explanation)", hint: reason.hint)
+    } catch is CancellationError {
+      throw ClientError(.cancelled, "cancelled")
+    } catch {
+      throw ClientError(.noPoPReachable, "\(candidate.address): \(error)")
+    }
+  }
+
+  /// Races the candidates and keeps the one that answers fastest.
+  func connectToNearest(of candidates: [Candidate]) async throws(ClientError) -> Found {
+    var race = Race(candidates)
+    var attempts: [Int: Task<Void, Never>] = [:]
+    var sessions: [Int: Found] = [:]
+    let (results, report) = AsyncStream.makeStream(of: RaceReport.self)
+    let timer = RingTimer(on: ring) { report.yield(.timer) }
+    defer {
+      timer.cancel()
+      report.finish()
+    }
+    race.start(now: ring.refreshNow())
+    while true {
+      while let action = race.nextAction() {
+        switch action {
+        case .start(let index):
+          let candidate = race.candidates[index]
+          attempts[index] = Task {
+            do throws(ClientError) {
+              report.yield(.succeeded(index, try await self.connect(to: candidate)))
+            } catch {
+              report.yield(.failed(index, error.message))
+            }
+          }
+        case .cancel(let index):
+          attempts.removeValue(forKey: index)?.cancel()
+          await sessions.removeValue(forKey: index)?.session.close()
+        case .won(let index, _):
+          if let winner = sessions[index] { return winner }
+        case .lost(let failure):
+          throw ClientError(
+            .noPoPReachable, "no PoP answered: \(failure)",
+            hint: "is UDP to the port of the PoP allowed on this network?")
+        }
+      }
+      timer.schedule(at: race.deadline)
+      var iterator = results.makeAsyncIterator()
+      guard let next = await iterator.next(isolation: self), !Task.isCancelled else {
+        race.cancel()
+        for attempt in attempts.values { attempt.cancel() }
+        for found in sessions.values { await found.session.close() }
+        throw ClientError(.cancelled, "cancelled")
+      }
+      let now = ring.refreshNow()
+      switch next {
+      case .timer: race.handleTimeout(now: now)
+      case .succeeded(let index, let found):
+        sessions[index] = found
+        race.succeeded(index, rtt: found.rtt, now: now)
+      case .failed(let index, let reason): race.failed(index, reason, now: now)
+      }
+    }
+  }
+
+  private enum RaceReport: Sendable {
+    case timer
+    case succeeded(Int, Found)
+    case failed(Int, String)
+  }
+
+  /// Measures the handshake with every candidate, all at once.
+  nonisolated func measure(_ candidates: [Candidate]) async -> [PoPCandidate] {
+    await withTaskGroup(of: (Int, PoPCandidate).self) { group in
+      for (index, candidate) in candidates.enumerated() {
+        group.addTask {
+          var measured = PoPCandidate(
+            name: candidate.name, address: "\(candidate.address)", source: candidate.source)
+          do throws(ClientError) {
+            let found = try await self.connect(to: candidate)
+            measured.rttMilliseconds = Double(found.rtt.microseconds) / 1_000
+            await found.session.close()
+          } catch {
+            measured.failure = error.message
+          }
+          return (index, measured)
+        }
+      }
+      var all: [(Int, PoPCandidate)] = []
+      for await result in group { all.append(result) }
+      all.sort { a, b in
+        switch (a.1.rttMilliseconds, b.1.rttMilliseconds) {
+        case (let x?, let y?): x < y
+        case (_?, nil): true
+        case (nil, _?): false
+        case (nil, nil): a.0 < b.0
+        }
+      }
+      return all.map(\.1)
+    }
+  }
+}
+
+/// The client's UDP sockets, one a family, made when first needed.
+actor LocalEndpoints {
+  nonisolated let ring: RingExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+  private let make: @Sendable (RingExecutor) -> QUICEndpoint
+  private var four: QUICEndpoint?
+  private var six: QUICEndpoint?
+
+  init(ring: RingExecutor, make: @escaping @Sendable (RingExecutor) -> QUICEndpoint) {
+    self.ring = ring
+    self.make = make
+  }
+
+  func endpoint(for remote: SocketAddress) throws -> QUICEndpoint {
+    if let endpoint = remote.ip.isIPv4 ? four : six { return endpoint }
+    let endpoint = make(ring)
+    let any: IPAddress = remote.ip.isIPv4 ? .v4(.any) : .v6(.any)
+    _ = try endpoint.assumeIsolated { try $0.start(on: SocketAddress(any, port: 0)) }
+    if remote.ip.isIPv4 { four = endpoint } else { six = endpoint }
+    return endpoint
+  }
+
+  /// Closes every connection and socket.
+  func stop() async {
+    await four?.stop()
+    await six?.stop()
+    four = nil
+    six = nil
+  }
+}

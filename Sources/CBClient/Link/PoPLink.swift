@@ -1,0 +1,257 @@
+import CBActors
+import Foundation
+import HTTP3
+import Identity
+import Logging
+import MASQUE
+import QUIC
+import Ring
+import Wire
+
+/// The client's one connection to a PoP, kept up for as long as it is wanted.
+///
+/// When the connection is lost, the link opens it anew by itself, waiting longer after each failure, with
+/// jitter. Whoever asks for the session meanwhile waits a while for it.
+actor PoPLink {
+  nonisolated let ring: RingExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+
+  private let profile: Profile
+  private let finder: PoPFinder
+  private let logger: Logger
+  /// The access token; `true` asks for a fresh one because the PoP refused the last.
+  private let token: @Sendable (_ renew: Bool) async throws(ClientError) -> Secret
+  private let report: @Sendable (ClientEvent) -> Void
+
+  private var current: Connected?
+  private var wanted: Wanted?
+  private var reconnecting: Task<Void, Never>?
+  private var waiters: [Int: CheckedContinuation<Connected?, Never>] = [:]
+  private var lastWaiter = 0
+  private(set) var state = ConnectionState.disconnected
+  private(set) var lastError: String?
+
+  struct Connected: Sendable {
+    var session: HTTP3Session
+    var name: String
+    var candidate: Candidate
+    var since: Date
+    var template: URITemplate
+  }
+
+  /// What ``connect(pop:)`` asked for, so that a reconnect asks for the same.
+  private struct Wanted {
+    var pop: String?
+  }
+
+  /// How long a request waits for a connection that is being opened again.
+  private static let patience = Interval.seconds(15)
+
+  init(
+    profile: Profile, finder: PoPFinder, logger: Logger,
+    token: @escaping @Sendable (_ renew: Bool) async throws(ClientError) -> Secret,
+    report: @escaping @Sendable (ClientEvent) -> Void
+  ) {
+    ring = finder.ring
+    self.profile = profile
+    self.finder = finder
+    self.logger = logger
+    self.token = token
+    self.report = report
+  }
+
+  // MARK: Connecting
+
+  /// Connects, unless it is connected to that PoP already. Throws what made it impossible; nothing is
+  /// tried again by itself before the first success.
+  func connect(pop: String?) async throws(ClientError) -> Connected {
+    if let current, pop == nil || current.matches(pop) { return current }
+    if current != nil { await disconnect() }
+    reconnecting?.cancel()
+    reconnecting = nil
+    wanted = Wanted(pop: pop)
+    setState(.connecting, pop: pop)
+    do throws(ClientError) {
+      return try await open()
+    } catch {
+      wanted = nil
+      lastError = error.message
+      setState(.disconnected, pop: nil)
+      throw error
+    }
+  }
+
+  func disconnect() async {
+    wanted = nil
+    reconnecting?.cancel()
+    reconnecting = nil
+    guard let connected = current else { return setState(.disconnected, pop: nil) }
+    setState(.disconnecting, pop: connected.name)
+    current = nil
+    await connected.session.close()
+    _ = await connected.session.waitUntilClosed()
+    setState(.disconnected, pop: nil)
+  }
+
+  private func open() async throws(ClientError) -> Connected {
+    var candidates = try await finder.candidates()
+    if let pop = wanted?.pop {
+      let all = candidates
+      candidates = all.filter { $0.name == pop || $0.name.hasPrefix(pop + ".") || "\($0.address)" == pop }
+      guard !candidates.isEmpty else {
+        throw ClientError(
+          .noPoPReachable, "no PoP is called '\(pop)'",
+          hint: "known are: " + all.map { "\($0.name) (\($0.address))" }.joined(separator: ", "))
+      }
+    }
+    let found = try await finder.connectToNearest(of: candidates)
+    do throws(ClientError) {
+      let name = try await signIn(found)
+      guard wanted != nil else { throw ClientError(.cancelled, "disconnected") }
+      let template: URITemplate
+      do throws(URITemplate.Invalid) {
+        template = try URITemplate(profile.connectUDPTemplate(for: found.candidate.name))
+      } catch {
+        throw ClientError(.configuration, "pop.template: \(error)")
+      }
+      let connected = Connected(
+        session: found.session, name: name, candidate: found.candidate, since: Date(), template: template)
+      established(connected)
+      return connected
+    } catch {
+      await found.session.close()
+      throw error
+    }
+  }
+
+  /// Shows the token to the PoP, and learns its name.
+  private func signIn(_ found: PoPFinder.Found) async throws(ClientError) -> String {
+    struct Session: Decodable { var pop: String }
+    for renew in [false, true] {
+      let secret = try await token(renew)
+      var request: HeaderList = [
+        ":method": "GET", ":scheme": "https", ":authority": profile.serverName(for: found.candidate.name),
+        ":path": "/.well-known/cloudbridge/session",
+      ]
+      request.append("authorization", "Bearer \(secret.exposed)", neverIndexed: true)
+      let response: BufferedExchange.Response
+      do {
+        response = try await BufferedExchange.perform(request, on: found.session)
+      } catch is CancellationError {
+        throw ClientError(.cancelled, "cancelled")
+      } catch RequestStreamEnd.connectionClosed(let reason) {
+        throw ClientError(.connectionLost, reason.explanation)
+      } catch {
+        throw ClientError(.connectionLost, "the PoP did not answer: \(error)")
+      }
+      switch response.fields.status {
+      case 200:
+        return (try? JSONDecoder().decode(Session.self, from: Data(response.body)))?.pop ?? found.candidate.name
+      case 401 where !renew: continue
+      case 401:
+        let reason = String(decoding: response.body, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        throw ClientError(.notSignedIn, "the PoP does not accept the sign-in: \(reason)", hint: "run 'login'")
+      case let status:
+        let reason = String(decoding: response.body, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        throw ClientError(.refused, "the PoP answered \(status.map(String.init) ?? "nothing"): \(reason)")
+      }
+    }
+    throw ClientError(.notSignedIn, "the PoP does not accept the sign-in", hint: "run 'login'")
+  }
+
+  private func established(_ connected: Connected) {
+    current = connected
+    lastError = nil
+    setState(.connected, pop: connected.name)
+    wake(connected)
+    Task {
+      let reason = await connected.session.waitUntilClosed()
+      self.lost(connected, reason)
+    }
+  }
+
+  // MARK: Reconnecting
+
+  private func lost(_ connected: Connected, _ reason: CloseReason) {
+    guard current?.session === connected.session else { return }
+    current = nil
+    lastError = reason.explanation
+    logger.warning("connection lost: \(reason.explanation)")
+    report(.connectionLost(reason: reason.explanation))
+    guard wanted != nil else { return setState(.disconnected, pop: nil) }
+    setState(.reconnecting, pop: connected.name)
+    reconnecting = Task { await self.reconnect(reason.explanation) }
+  }
+
+  private func reconnect(_ firstReason: String) async {
+    var reason = firstReason
+    var delay = profile.reconnect.initialDelay
+    for attempt in 1... {
+      // Jitter spreads the clients of a PoP that came back: half of the delay is certain, half is luck.
+      let wait = delay.seconds * Double.random(in: 0.5...1)
+      report(.reconnecting(seconds: wait, attempt: attempt, reason: reason))
+      try? await Task.sleep(for: .seconds(wait))
+      guard !Task.isCancelled, wanted != nil else { return }
+      do throws(ClientError) {
+        _ = try await open()
+        return
+      } catch {
+        guard !Task.isCancelled, wanted != nil else { return }
+        reason = error.message
+        lastError = reason
+        logger.info("reconnect \(attempt): \(reason)")
+        if error.kind == .notSignedIn {
+          // Trying again would not help: the user must sign in.
+          report(.signInNeeded(reason: reason))
+          wanted = nil
+          setState(.disconnected, pop: nil)
+          return wake(nil)
+        }
+      }
+      delay = min(delay * 2, profile.reconnect.maxDelay)
+    }
+  }
+
+  // MARK: For the proxies
+
+  /// The connection, waiting for one that is being opened. Throws kind `connectionLost` when there is none in time.
+  func session() async throws(ClientError) -> Connected {
+    if let current { return current }
+    guard wanted != nil else { throw ClientError(.connectionLost, "not connected", hint: "run 'connect'") }
+    lastWaiter += 1
+    let id = lastWaiter
+    let patience = Task {
+      try await Task.sleep(for: .nanoseconds(Self.patience.nanoseconds))
+      self.giveUp(id)
+    }
+    defer { patience.cancel() }
+    let connected = await withCheckedContinuation { waiters[id] = $0 }
+    guard let connected else {
+      throw ClientError(.connectionLost, "no connection to a PoP" + (lastError.map { ": \($0)" } ?? ""))
+    }
+    return connected
+  }
+
+  var connection: Connected? { current }
+
+  private func giveUp(_ id: Int) { waiters.removeValue(forKey: id)?.resume(returning: nil) }
+
+  private func wake(_ connected: Connected?) {
+    let all = waiters
+    waiters = [:]
+    for waiter in all.values { waiter.resume(returning: connected) }
+  }
+
+  private func setState(_ new: ConnectionState, pop: String?) {
+    guard state != new else { return }
+    state = new
+    report(.stateChanged(new, pop: pop))
+    if new == .disconnected { wake(nil) }
+  }
+}
+
+extension PoPLink.Connected {
+  func matches(_ pop: String?) -> Bool {
+    pop == name || pop == candidate.name || pop == "\(candidate.address)"
+  }
+}

@@ -1,0 +1,132 @@
+import CBActors
+import Ring
+import Wire
+
+/// One SOCKS5 client (RFC 1928): negotiates, then becomes a tunnel or an association.
+actor SOCKSConnection: ProxyConnection {
+  nonisolated let ring: RingExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+
+  private let flows: Flows
+  private let failed: @Sendable (ClientError) -> Void
+  private var done: (@Sendable () -> Void)?
+  private var connection: TCPConnection?
+  private var negotiation = SOCKS5.Negotiation()
+  private var association: UDPAssociation?
+  private var opening: Task<Void, Never>?
+
+  /// - Parameter failed: hears why a tunnel could not be opened.
+  init(
+    ring: RingExecutor, flows: Flows, failed: @escaping @Sendable (ClientError) -> Void = { _ in },
+    done: @escaping @Sendable () -> Void
+  ) {
+    self.ring = ring
+    self.flows = flows
+    self.failed = failed
+    self.done = done
+  }
+
+  nonisolated func begin(_ connection: RingBound<TCPConnection>) {
+    assumeIsolated {
+      $0.connection = connection.value
+      connection.value.start(delegate: $0)
+    }
+  }
+
+  private func received(_ bytes: UnsafeRawBufferPointer) -> Int {
+    // Handed over to a tunnel already, which is given these bytes again.
+    guard let connection else { return 0 }
+    // While a tunnel is being opened the application waits; what it sends ahead stays in the socket.
+    if opening != nil { return 0 }
+    if association != nil { return bytes.count }
+    switch negotiation.receive(bytes) {
+    case .needsMore(let reply): send(reply)
+    case .refused(_, let reply):
+      send(reply)
+      end()
+    case .request(let request, let reply, let remainder):
+      send(reply)
+      switch request.command {
+      case .connect:
+        connection.pauseReading()
+        opening = Task { await self.open(request.destination, remainder) }
+      case .udpAssociate: associate()
+      case .bind: end()
+      }
+    }
+    return bytes.count
+  }
+
+  private func open(_ destination: ProxyDestination, _ remainder: [UInt8]) async {
+    do throws(ClientError) {
+      let done = self.done ?? {}
+      let tunnel = try await flows.openTCP(to: destination) { _ in done() }
+      guard let connection else { return await tunnel.abandon() }
+      send(SOCKS5.Reply.succeeded.bytes())
+      self.connection = nil
+      self.done = nil
+      await tunnel.attach(RingBound(connection), first: remainder)
+    } catch {
+      failed(error)
+      send(Self.reply(for: error).bytes())
+      end()
+    }
+    opening = nil
+  }
+
+  private func associate() {
+    guard let connection, let local = connection.localAddress else { return end() }
+    do {
+      let association = UDPAssociation(ring: ring, flows: flows)
+      let bound = try association.assumeIsolated { try $0.start(on: local.ip) }
+      self.association = association
+      send(SOCKS5.Reply.succeeded.bytes(bound: bound))
+    } catch {
+      send(SOCKS5.Reply.generalFailure.bytes())
+      end()
+    }
+  }
+
+  private static func reply(for error: ClientError) -> SOCKS5.Reply {
+    switch error.kind {
+    case .refused: .notAllowed
+    case .connectionLost: .networkUnreachable
+    case .failure where error.message.contains("refused"): .connectionRefused
+    case .failure: .hostUnreachable
+    default: .generalFailure
+    }
+  }
+
+  private func send(_ bytes: [UInt8]) {
+    guard !bytes.isEmpty else { return }
+    _ = bytes.withUnsafeBytes { connection?.write($0) }
+  }
+
+  /// RFC 1928 §6: after a refusal the connection closes; its reply is sent first.
+  private func end() {
+    connection?.closeWhenSent()
+    finish()
+  }
+
+  private func finish() {
+    connection = nil
+    opening?.cancel()
+    opening = nil
+    // RFC 1928 §7: an association ends with the connection that asked for it.
+    association?.assumeIsolated { $0.stop() }
+    association = nil
+    done?()
+    done = nil
+  }
+}
+
+extension SOCKSConnection: TCPConnectionDelegate {
+  nonisolated func tcpConnection(_ connection: TCPConnection, received bytes: UnsafeRawBufferPointer) -> Int {
+    let bytes = RingBound(bytes)
+    return assumeIsolated { $0.received(bytes.value) }
+  }
+  nonisolated func tcpConnectionReceivedEnd(_ connection: TCPConnection) { assumeIsolated { $0.end() } }
+  nonisolated func tcpConnection(_ connection: TCPConnection, failed error: RingError) {
+    assumeIsolated { $0.finish() }
+  }
+}

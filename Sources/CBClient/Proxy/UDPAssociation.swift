@@ -1,0 +1,168 @@
+import CBActors
+import Ring
+import Wire
+
+/// What a SOCKS5 UDP ASSOCIATE stands for (RFC 1928 §7): a local UDP socket, and a UDP tunnel for each
+/// destination that the application sends to.
+actor UDPAssociation {
+  nonisolated let ring: RingExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+
+  private let flows: Flows
+  private var socket: UDPSocket?
+  private var tunnels = UDPFlowTable<ProxyDestination>()
+  /// Where the application sends from; its first datagram says, and no other is heard.
+  private var application: SocketAddress?
+  private var sweep: RingTimer?
+
+  init(ring: RingExecutor, flows: Flows) {
+    self.ring = ring
+    self.flows = flows
+  }
+
+  /// Opens the socket on the address that the application reached the proxy at.
+  func start(on ip: IPAddress) throws -> SocketAddress {
+    var options = UDPSocketOptions()
+    options.receivesTrains = false
+    options.socketBufferBytes = 1 << 20
+    let socket = try UDPSocket(on: ring, bind: SocketAddress(ip, port: 0), options: options, delegate: self)
+    self.socket = socket
+    let timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.closeIdle() } }
+    timer.schedule(at: ring.now + UDPFlowTable<ProxyDestination>.sweepInterval)
+    sweep = timer
+    return socket.localAddress
+  }
+
+  func stop() {
+    socket?.close()
+    socket = nil
+    sweep?.cancel()
+    sweep = nil
+    tunnels.closeAll()
+  }
+
+  private func closeIdle() {
+    tunnels.closeIdle(now: ring.now)
+    sweep?.schedule(at: ring.now + UDPFlowTable<ProxyDestination>.sweepInterval)
+  }
+
+  private func received(_ bytes: UnsafeRawBufferPointer, from remote: SocketAddress) {
+    if let application { guard application == remote else { return } } else { application = remote }
+    guard let datagram = SOCKS5.UDPDatagram(bytes) else { return }
+    let destination = datagram.destination
+    switch tunnels.send(datagram.payload, to: destination) {
+    case .sent, .dropped: break
+    case .opening:
+      let header = SOCKS5.UDPDatagram.header(from: destination)
+      Task { await self.open(destination, header) }
+    }
+  }
+
+  private func open(_ destination: ProxyDestination, _ header: [UInt8]) async {
+    do throws(ClientError) {
+      let flow = try await flows.openUDP(
+        to: destination,
+        receive: { [weak self] payload in
+          let payload = RingBound(payload)
+          self?.assumeIsolated { $0.deliver(payload.value, header) }
+        },
+        onEnd: { [weak self] _ in self?.assumeIsolated { $0.tunnels.remove(destination) } })
+      guard socket != nil else { return await flow.close() }
+      tunnels.opened(flow, for: destination)
+    } catch {
+      tunnels.remove(destination)
+    }
+  }
+
+  private func deliver(_ payload: UnsafeRawBufferPointer, _ header: [UInt8]) {
+    guard let socket, let application else { return }
+    _ = socket.withSendBuffer { buffer in
+      let size = header.count + payload.count
+      guard size <= buffer.count else { return nil }
+      header.withUnsafeBytes { buffer.copyMemory(from: $0) }
+      UnsafeMutableRawBufferPointer(rebasing: buffer[header.count...]).copyMemory(from: payload)
+      return UDPSend(byteCount: size, segmentSize: size, destination: application)
+    }
+  }
+}
+
+extension UDPAssociation: UDPSocketDelegate {
+  nonisolated func udpSocket(
+    _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
+    from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
+  ) {
+    let bytes = RingBound(UnsafeRawBufferPointer(bytes))
+    assumeIsolated { $0.received(bytes.value, from: remote) }
+  }
+  nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {}
+}
+
+/// UDP tunnels by what they are for: opened with the first datagram, closed after silence.
+struct UDPFlowTable<Key: Hashable & Sendable> {
+  /// Tunnels at once; datagrams that would need another are dropped.
+  static var maximumFlows: Int { 256 }
+  /// Datagrams kept for a tunnel that is being opened.
+  static var pendingLimit: Int { 16 }
+  /// RFC 4787 §4.3 asks for two minutes or more.
+  static var idleTimeout: Interval { .seconds(150) }
+  static var sweepInterval: Interval { .seconds(15) }
+
+  private enum Entry {
+    case opening([[UInt8]])
+    case open(UDPFlow)
+  }
+  private var entries: [Key: Entry] = [:]
+  private(set) var bytesSent: UInt64 = 0
+
+  enum Sent {
+    case sent
+    case dropped
+    /// Kept; the caller is to open a tunnel for the key.
+    case opening
+  }
+
+  var count: Int { entries.count }
+
+  mutating func send(_ payload: UnsafeRawBufferPointer, to key: Key) -> Sent {
+    switch entries[key] {
+    case .open(let flow):
+      let bytes = RingBound(payload)
+      guard flow.assumeIsolated({ $0.send(bytes.value) }) else { return .dropped }
+      bytesSent += UInt64(payload.count)
+      return .sent
+    case .opening(var pending):
+      guard pending.count < Self.pendingLimit else { return .dropped }
+      pending.append(Array(payload))
+      entries[key] = .opening(pending)
+      return .sent
+    case nil:
+      guard entries.count < Self.maximumFlows else { return .dropped }
+      entries[key] = .opening([Array(payload)])
+      return .opening
+    }
+  }
+
+  mutating func opened(_ flow: UDPFlow, for key: Key) {
+    guard case .opening(let pending) = entries[key] else { return flow.assumeIsolated { $0.close() } }
+    entries[key] = .open(flow)
+    for datagram in pending { datagram.withUnsafeBytes { _ = send($0, to: key) } }
+  }
+
+  mutating func remove(_ key: Key) { entries[key] = nil }
+
+  mutating func closeIdle(now: Instant) {
+    for (key, entry) in entries {
+      guard case .open(let flow) = entry, flow.assumeIsolated({ $0.lastActivity }) + Self.idleTimeout <= now else {
+        continue
+      }
+      entries[key] = nil
+      flow.assumeIsolated { $0.close() }
+    }
+  }
+
+  mutating func closeAll() {
+    let all = entries
+    entries = [:]
+    for case .open(let flow) in all.values { flow.assumeIsolated { $0.close() } }
+  }
+}

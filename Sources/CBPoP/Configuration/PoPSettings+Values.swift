@@ -1,0 +1,102 @@
+import CBActors
+import Foundation
+import Identity
+import MASQUE
+import QUIC
+import Wire
+
+// What the settings mean to the modules that do the work.
+
+extension QUIC.Configuration {
+  init(_ transport: PoPSettings.Transport) {
+    self.init()
+    maxIdleTimeout = transport.idleTimeout
+    handshakeTimeout = transport.handshakeTimeout
+    maximumMTU = transport.maximumMTU
+    maxStreamsBidi = 2_048
+    congestion =
+      switch transport.congestion {
+      case .cubic: .cubic
+      case .newreno: .newReno
+      }
+  }
+}
+
+extension QUIC.Endpoint<HTTP3Session>.RetryPolicy {
+  init(_ retry: PoPSettings.Transport.Retry) {
+    self =
+      switch retry {
+      case .never: .never
+      case .always: .always
+      case .underLoad: .underLoad(halfOpen: 1_000)
+      }
+  }
+}
+
+extension TargetPolicy {
+  init(_ settings: PoPSettings) {
+    let own = settings.listen.compactMap { IPPrefix($0.ip, length: $0.ip.bitWidth) }
+      .filter { !$0.address.isUnspecified && !$0.address.isLoopback }
+    var openings = settings.policy.allowPrefixes.map { TargetPolicy.Opening($0) }
+    if settings.policy.allowPrivate {
+      openings += ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
+        .compactMap { IPPrefix($0) }.map { TargetPolicy.Opening($0) }
+    }
+    self.init(
+      ownAddresses: own, deniedPrefixes: settings.policy.denyPrefixes, openings: openings,
+      ports: settings.policy.ports.isEmpty ? [1...65_535] : settings.policy.ports)
+  }
+}
+
+extension Identity.TrustProfile {
+  /// Throws ``Identity/TrustProfile/Mistake``, or the error of a secret's file that cannot be read.
+  init(_ profile: PoPSettings.TrustProfile) throws {
+    let source: KeySource
+    if let file = profile.hmacSecretFile {
+      source = .sharedSecret(try Secret(file: file))
+    } else if let url = profile.jwksURL {
+      source = .jwks(try EndpointURL(url))
+    } else {
+      source = .discovery
+    }
+    try self.init(
+      issuer: profile.issuer, audiences: Set(profile.audience),
+      algorithms: Set(profile.algorithms.compactMap { SignatureAlgorithm(rawValue: $0) }), keySource: source,
+      clockSkew: Int(profile.clockSkew.seconds), requiredScopes: Set(profile.requiredScopes),
+      requiredRoles: Set(profile.requiredRoles))
+  }
+}
+
+extension IPAddress {
+  fileprivate var isUnspecified: Bool {
+    switch self {
+    case .v4(let four): four == .any
+    case .v6(let six): six == .any
+    }
+  }
+}
+
+extension Secret {
+  /// Reads a secret that others must not be able to read; one line feed at its end is not part of it.
+  convenience init(file path: String) throws {
+    let attributes = try FileManager.default.attributesOfItem(atPath: path)
+    if let mode = attributes[.posixPermissions] as? Int, mode & 0o077 != 0 {
+      throw SecretFileError.readableByOthers(path, mode)
+    }
+    var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    if bytes.last == 0x0a { bytes.removeLast() }
+    self.init(bytes)
+    for index in bytes.indices { bytes[index] = 0 }
+  }
+}
+
+/// Why a file with a secret is not used.
+public enum SecretFileError: Error, Hashable, Sendable, CustomStringConvertible {
+  case readableByOthers(String, Int)
+  public var description: String {
+    switch self {
+    case .readableByOthers(let path, let mode):
+      "\(path) can be read by others (mode \(String(mode, radix: 8))): chmod 600 \(path)"
+    }
+  }
+}

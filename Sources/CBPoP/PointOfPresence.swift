@@ -1,0 +1,167 @@
+import CBActors
+import DNS
+public import Foundation
+import HTTP3
+import Identity
+public import Logging
+import MASQUE
+import QUIC
+import QUICTLS
+import Ring
+public import ServiceLifecycle
+import Wire
+
+/// One PoP, from its settings to its last datagram: rings, endpoints, resolver and, with `--dev`, what
+/// stands in for the world around it.
+public struct PointOfPresence: Service {
+  private let settings: PoPSettings
+  private let development: Development?
+  private let logger: Logger
+  private let onReady: @Sendable (Ready) -> Void
+
+  /// What `--dev` adds.
+  public struct Development: Sendable {
+    /// Keeps the certificate authority and keys.
+    public var stateDirectory: URL
+    public init(stateDirectory: URL) { self.stateDirectory = stateDirectory }
+  }
+
+  /// What a started PoP listens on.
+  public struct Ready: Sendable {
+    public var addresses: [String]
+    public var issuer: String?
+    public var dns: String?
+    public var certificateAuthorityFile: String?
+  }
+
+  public init(
+    settings: PoPSettings, development: Development?, logger: Logger,
+    onReady: @escaping @Sendable (Ready) -> Void = { _ in }
+  ) {
+    self.settings = settings
+    self.development = development
+    self.logger = logger
+    self.onReady = onReady
+  }
+
+  /// Serves until the service group shuts down, then drains: GOAWAY, a wait for open tunnels, close.
+  public func run() async throws {
+    let ring = RingExecutor()
+    try ring.start(name: "ring-0")
+    do {
+      try await run(on: ring)
+    } catch {
+      await ring.shutdown()
+      throw error
+    }
+    await ring.shutdown()
+  }
+
+  private func run(on ring: RingExecutor) async throws {
+    let counters = RequestCounters()
+    let limits = TunnelLimits(total: settings.limits.tunnels, perUser: settings.limits.tunnelsPerUser)
+
+    guard let development else {
+      guard let files = settings.tls else { throw PoPStartError.noCertificate }
+      let identity = try TLSIdentity(
+        certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
+      let issuers = TrustedIssuers(try settings.trustProfiles.map { try Identity.TrustProfile($0) })
+      let serving = try await serve(
+        on: ring, identity: identity, issuers: issuers, limits: limits, counters: counters, ready: Ready(addresses: []))
+      await waitAndDrain(serving, limits)
+      return
+    }
+
+    let certificate = try DevelopmentCertificate(
+      directory: development.stateDirectory, names: [settings.dev.domain, "pop.\(settings.dev.domain)", "localhost"],
+      now: Date())
+    let identity = try TLSIdentity(
+      certificateChainFile: certificate.chainFile.path, privateKeyFile: certificate.keyFile.path)
+    var issuerSettings = DevIssuer.Configuration()
+    issuerSettings.address = settings.dev.issuerAddress
+    let issuer = try DevIssuer(configuration: issuerSettings, logger: logger)
+    let dns = DevelopmentDNS(
+      ring: ring, zone: try DevelopmentDNS.zone(domain: settings.dev.domain, listening: settings.listen))
+    let dnsAddress = try await dns.start(on: settings.dev.dnsAddress)
+
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await issuer.run() }
+      let name = try await issuer.issuer()
+      var profiles = try settings.trustProfiles.map { try Identity.TrustProfile($0) }
+      profiles.append(try Identity.TrustProfile(issuer: name, audiences: [issuerSettings.audience]))
+      let ready = Ready(
+        addresses: [], issuer: name, dns: "\(dnsAddress)",
+        certificateAuthorityFile: certificate.certificateAuthorityFile.path)
+      let serving = try await serve(
+        on: ring, identity: identity, issuers: TrustedIssuers(profiles), limits: limits, counters: counters,
+        ready: ready)
+      await waitAndDrain(serving, limits)
+      await dns.stop()
+      group.cancelAll()
+    }
+  }
+
+  // MARK: Serving
+
+  private func serve(
+    on ring: RingExecutor, identity: TLSIdentity, issuers: TrustedIssuers, limits: TunnelLimits,
+    counters: RequestCounters, ready: Ready
+  ) async throws -> [QUICEndpoint] {
+    let tls = try ServerTLSContext(identity: identity, applicationProtocols: ["h3"])
+    let services = PoPServices(
+      name: settings.name, issuers: issuers, policy: TargetPolicy(settings), limits: limits,
+      resolver: Resolver(ring: ring, configuration: try resolverConfiguration()),
+      udpIdleTimeout: settings.limits.udpIdleTimeout, tcpIdleTimeout: settings.limits.tcpIdleTimeout,
+      connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
+      counters: counters, logger: logger)
+    var ready = ready
+    var endpoints: [QUICEndpoint] = []
+    for address in settings.listen {
+      let endpoint = QUICEndpoint(
+        ring: ring, configuration: QUIC.Configuration(settings.transport),
+        acceptance: QUICEndpoint.Acceptance(
+          maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),
+          makeDelegate: { ring, remote in try PoPConnection(ring: ring, services: services, remote: remote) },
+          makeTLS: { tls.makeSession() }),
+        logger: logger)
+      do {
+        ready.addresses.append("\(try await endpoint.start(on: address))")
+      } catch {
+        for started in endpoints { await started.stop() }
+        throw PoPStartError.cannotListen("\(address)", "\(error)")
+      }
+      endpoints.append(endpoint)
+    }
+    await issuers.warm(at: Date())
+    onReady(ready)
+    return endpoints
+  }
+
+  private func waitAndDrain(_ endpoints: [QUICEndpoint], _ limits: TunnelLimits) async {
+    try? await gracefulShutdown()
+    logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
+    for endpoint in endpoints { await endpoint.goAway() }
+    let end = ContinuousClock.now + .nanoseconds(settings.limits.drainTimeout.nanoseconds)
+    while limits.usage.tunnels > 0, ContinuousClock.now < end, !Task.isCancelled {
+      try? await Task.sleep(for: .milliseconds(50))
+    }
+    for endpoint in endpoints { await endpoint.stop() }
+  }
+
+  private func resolverConfiguration() throws -> StubResolver.Configuration {
+    if !settings.dnsServers.isEmpty { return StubResolver.Configuration(servers: settings.dnsServers) }
+    return StubResolver.Configuration(ResolvConf.ofSystem)
+  }
+}
+
+/// Why a PoP does not start.
+public enum PoPStartError: Error, Hashable, Sendable, CustomStringConvertible {
+  case cannotListen(String, String)
+  case noCertificate
+  public var description: String {
+    switch self {
+    case .noCertificate: "no certificate: set tls.certificateFile and tls.privateKeyFile, or start with --dev"
+    case .cannotListen(let address, let reason): "cannot listen on \(address) (UDP): \(reason)"
+    }
+  }
+}

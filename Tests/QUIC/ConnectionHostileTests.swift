@@ -1,0 +1,259 @@
+import PacketCrypto
+import Testing
+import Wire
+
+@testable import QUIC
+
+extension ConnectionPair {
+  /// Sends the server a 1-RTT packet with any frames whatever, sealed as the client would.
+  func inject(from end: End = .client, _ write: (inout ByteWriter) -> Void) {
+    var memory = [UInt8](repeating: 0, count: 1_200)
+    let path = end == .client ? client.path : server.path
+    let size = memory.withUnsafeMutableBytes { bytes in
+      end == .client ? Self.craft(&client, bytes, write) : Self.craft(&server, bytes, write)
+    }
+    memory.removeSubrange(size...)
+    memory.withUnsafeMutableBytes { bytes in
+      if end == .client {
+        server.receive(bytes, path: Self.reversed(path), ecn: .notECT, now: now)
+      } else {
+        client.receive(bytes, path: Self.reversed(path), ecn: .notECT, now: now)
+      }
+    }
+    clientApplication.drain(&client)
+    serverApplication.drain(&server)
+  }
+
+  private static func craft(
+    _ connection: inout Connection, _ bytes: UnsafeMutableRawBufferPointer, _ write: (inout ByteWriter) -> Void
+  ) -> Int {
+    var writer = ByteWriter(bytes)
+    let start = connection.beginPacket(.oneRTT, to: &writer)!
+    var frames = connection.framesWriter(writer)
+    write(&frames)
+    writer.advance(frames.count)
+    return connection.finishPacket(.oneRTT, start, &writer)!
+  }
+}
+
+@Suite struct ConnectionHostileTests {
+  struct Attack: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    let code: TransportError.Code
+    let from: ConnectionPair.End
+    let write: @Sendable (inout ByteWriter) -> Void
+
+    init(
+      _ name: String, _ code: TransportError.Code, from: ConnectionPair.End = .client,
+      _ write: @escaping @Sendable (inout ByteWriter) -> Void
+    ) {
+      testDescription = name
+      self.code = code
+      self.from = from
+      self.write = write
+    }
+  }
+
+  private static func id(_ raw: UInt64) -> StreamID { StreamID(rawValue: raw) }
+
+  static let attacks: [Attack] = [
+    Attack("HANDSHAKE_DONE from a client", .protocolViolation) { $0.writeHandshakeDone() },
+    Attack("NEW_TOKEN from a client", .protocolViolation) { writer in
+      [UInt8](repeating: 1, count: 8).withUnsafeBytes { writer.writeNewToken($0) }
+    },
+    Attack("an ACK of the future", .protocolViolation) { $0.writeAck([5_000...5_000], rawDelay: 0) },
+    Attack("a stream beyond the limit", .streamLimitError) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(4 * 100), offset: 0, $0) }
+    },
+    Attack("a server's stream that is not open", .streamStateError) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(1), offset: 0, $0) }
+    },
+    Attack("data on our own one-way stream", .streamStateError) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(3), offset: 0, $0) }
+    },
+    Attack("MAX_STREAM_DATA for the peer's one-way stream", .streamStateError) {
+      $0.writeMaxStreamData(id(2), maximum: 9)
+    },
+    Attack("STOP_SENDING for the peer's one-way stream", .streamStateError) { $0.writeStopSending(id(2), code: 0) },
+    Attack("data beyond the stream's window", .flowControlError) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: 1 << 20, $0) }
+    },
+    Attack("data beyond the connection's window", .flowControlError) { writer in
+      for stream in 0..<4 {
+        [UInt8(1)].withUnsafeBytes { writer.writeStream(id(UInt64(stream) * 4), offset: (1 << 20) - 1, $0) }
+      }
+    },
+    Attack("a reset beyond the window", .flowControlError) {
+      $0.writeResetStream(id(0), code: 0, finalSize: 1 << 30)
+    },
+    Attack("an end before what has come", .finalSizeError) { writer in
+      [UInt8(1), 2, 3].withUnsafeBytes { writer.writeStream(id(0), offset: 10, $0) }
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: 0, $0, isFin: true) }
+    },
+    Attack("data beyond the end", .finalSizeError) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: 5, $0, isFin: true) }
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: 8, $0) }
+    },
+    Attack("a reset that moves the end", .finalSizeError) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: 5, $0, isFin: true) }
+      writer.writeResetStream(id(0), code: 0, finalSize: 3)
+    },
+    Attack("an offset beyond 2^62", .frameEncodingError) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: Varint.max, $0) }
+    },
+    Attack("CRYPTO data far ahead", .cryptoBufferExceeded) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeCrypto(offset: 1 << 20, $0) }
+    },
+    Attack("retirement of an ID never issued", .protocolViolation) { $0.writeRetireConnectionID(sequence: 99) },
+    Attack("too many connection IDs", .connectionIDLimitError) { writer in
+      for sequence in 1..<20 {
+        writer.writeNewConnectionID(
+          sequence: UInt64(sequence) + 50, retirePriorTo: 0,
+          connectionID: ConnectionID([UInt8](repeating: UInt8(sequence), count: 8))!,
+          resetToken: StatelessResetToken([UInt8](repeating: UInt8(sequence), count: 16))!)
+      }
+    },
+    Attack("one connection ID under two numbers", .protocolViolation) { writer in
+      for sequence in [70, 71] {
+        writer.writeNewConnectionID(
+          sequence: UInt64(sequence), retirePriorTo: 60, connectionID: ConnectionID([1, 2, 3, 4, 5, 6, 7, 8])!,
+          resetToken: StatelessResetToken([UInt8](repeating: 3, count: 16))!)
+      }
+    },
+    Attack("an unknown frame", .frameEncodingError) { $0.writeVarint(0x21) },
+    Attack("data on the client's own stream that it has not opened", .streamStateError, from: .server) { writer in
+      [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: 0, $0) }
+    },
+  ]
+
+  @Test(arguments: attacks) func closesWithTheRightCode(_ attack: Attack) throws {
+    let pair = try ConnectionPair()
+    #expect(pair.connect())
+    pair.run(for: .seconds(1))
+    pair.inject(from: attack.from, attack.write)
+    let reason = attack.from == .client ? pair.serverApplication.closeReason : pair.clientApplication.closeReason
+    guard case .localTransport(let error) = reason else {
+      Issue.record("not closed: \(String(describing: reason))")
+      return
+    }
+    #expect(error.code == attack.code, "\(error)")
+    // The peer hears of it, unless it has just taken back the ID that it would hear it on.
+    if attack.code == .protocolViolation, attack.testDescription.hasPrefix("one connection ID") { return }
+    #expect(
+      pair.run {
+        (attack.from == .client ? $0.clientApplication : $0.serverApplication).closeReason == .peerTransport(error)
+      })
+  }
+
+  /// One-byte frames with gaps must cost neither memory without bound nor the connection's life at once.
+  @Test func floodsOfGapsAreBounded() throws {
+    let pair = try ConnectionPair()
+    #expect(pair.connect())
+    var offset: UInt64 = 1
+    for _ in 0..<60 {
+      pair.inject { writer in
+        while writer.remaining > 16 {
+          [UInt8(7)].withUnsafeBytes { writer.writeStream(StreamID(rawValue: 0), offset: offset, $0) }
+          offset += 2
+        }
+      }
+      if pair.serverApplication.closeReason != nil { break }
+    }
+    guard case .localTransport(let error) = pair.serverApplication.closeReason else {
+      Issue.record("not closed")
+      return
+    }
+    #expect(error.code == .internalError)
+  }
+
+  /// Before the client's address is validated a server sends at most three times what it received.
+  @Test func serverIsBoundByTheAntiAmplificationLimit() throws {
+    let pair = try ConnectionPair()
+    var received = 0
+    var sent = 0
+    var first = true
+    // Only the very first datagram of the client's arrives.
+    pair.filter = { datagram in
+      if datagram.from == .client {
+        if !first { return nil }
+        first = false
+        received += datagram.bytes.count
+        return datagram
+      }
+      sent += datagram.bytes.count
+      return nil
+    }
+    pair.run(for: .seconds(8))
+    #expect(received > 0)
+    #expect(sent <= 3 * received)
+  }
+
+  /// RFC 9002 §6.2.2.1: the server has spent its allowance, and all of it was lost. Only the client can go on.
+  @Test func clientBreaksTheAmplificationDeadlock() throws {
+    let pair = try ConnectionPair()
+    var lost = 0
+    pair.filter = { datagram in
+      if datagram.from == .server, lost < 6 {
+        lost += 1
+        return nil
+      }
+      return datagram
+    }
+    #expect(pair.connect())
+  }
+
+  /// Datagrams with bits flipped anywhere, at every stage of a connection: nothing traps and the connection lives.
+  @Test(arguments: 0..<8) func mutatedDatagramsHarmNothing(seed: Int) throws {
+    let pair = try ConnectionPair(seed: UInt64(seed))
+    let dice = SeededEntropy(seed: UInt64(seed) &+ 500)
+    pair.filter = { [unowned pair] datagram in
+      for _ in 0..<4 {
+        var mutant = datagram
+        mutant.arrival += .microseconds(1)
+        switch dice.nextUInt64() % 3 {
+        case 0:
+          let at = Int(dice.nextUInt64() % UInt64(mutant.bytes.count))
+          mutant.bytes[at] ^= UInt8(truncatingIfNeeded: dice.nextUInt64() | 1)
+        case 1:
+          mutant.bytes.removeLast(Int(dice.nextUInt64() % UInt64(mutant.bytes.count)))
+        default:
+          for index in mutant.bytes.indices.suffix(Int(dice.nextUInt64() % UInt64(mutant.bytes.count))) {
+            mutant.bytes[index] = UInt8(truncatingIfNeeded: dice.nextUInt64())
+          }
+        }
+        pair.insert(mutant)
+      }
+      return datagram
+    }
+    #expect(pair.connect())
+    let id = try #require(pair.open(.client))
+    pair.clientApplication.outgoing[id] = TestApplication.Outgoing(total: 100_000, finish: true)
+    #expect(pair.run { $0.serverApplication.finished.contains(id) })
+    #expect(pair.serverApplication.corrupt == 0)
+    #expect(pair.see { $0.server.statistics.drops.total } > 100)
+  }
+
+  /// Any frames at all from an authentic peer, by chance: closed with an error at worst.
+  @Test(arguments: 0..<4) func randomFramesNeverTrap(seed: Int) throws {
+    let dice = SeededEntropy(seed: UInt64(seed) &+ 9_000)
+    for _ in 0..<150 {
+      let pair = try ConnectionPair(seed: UInt64(seed))
+      guard pair.connect() else {
+        Issue.record("no handshake")
+        return
+      }
+      for _ in 0..<20 where pair.serverApplication.closeReason == nil {
+        pair.inject { writer in
+          let size = Int(dice.nextUInt64() % 60) + 1
+          for _ in 0..<size {
+            let byte = UInt8(truncatingIfNeeded: dice.nextUInt64())
+            // Mostly small values: known frame types, short varints.
+            writer.write(dice.nextUInt64() % 3 == 0 ? byte : byte & 0x1f)
+          }
+        }
+        pair.flush()
+      }
+      pair.run(for: .milliseconds(200))
+    }
+  }
+}

@@ -1,0 +1,231 @@
+import PacketCrypto
+import QUIC
+import QUICTLS
+import Testing
+import Wire
+
+/// One client connection, and a server endpoint with whatever connections it accepts.
+final class EndpointPair {
+  var now = Instant(nanoseconds: 5_000_000_000)
+  var client: Connection
+  var endpoint: Endpoint<Int>
+  var server: Connection?
+  var clientEvents: [Event] = []
+  var replies = 0
+  let serverConfiguration: Configuration
+  let tls: ServerTLSContext
+  private var buffer = [UInt8](repeating: 0, count: 65_536)
+  private var reply = [UInt8](repeating: 0, count: 1_500)
+
+  init(_ configuration: Endpoint<Int>.Configuration, server: Configuration = Configuration()) throws {
+    client = Connection(
+      client: Configuration(), tls: try ConnectionFixture.client().makeSession(serverName: "pop.example"),
+      path: ConnectionPair.clientPath, now: now, entropy: SeededEntropy(seed: 3))
+    endpoint = Endpoint(configuration, entropy: SeededEntropy(seed: 4))
+    serverConfiguration = server
+    tls = try ConnectionFixture.server()
+  }
+
+  /// What the client has to send, datagram by datagram.
+  func fromClient() -> [[UInt8]] {
+    var datagrams: [[UInt8]] = []
+    while let sent = buffer.withUnsafeMutableBytes({ client.transmit(into: $0, maxSegments: 1, now: now) }) {
+      datagrams.append([UInt8](buffer[..<sent.byteCount]))
+    }
+    return datagrams
+  }
+
+  /// Routes one datagram; returns what the endpoint decided and its reply.
+  func route(_ datagram: [UInt8]) -> (Endpoint<Int>.Route, [UInt8]) {
+    let outcome = datagram.withUnsafeBytes { bytes in
+      reply.withUnsafeMutableBytes {
+        endpoint.route(bytes, from: ConnectionPair.reversed(ConnectionPair.clientPath), now: now, reply: $0)
+      }
+    }
+    if case .reply(let count) = outcome { return (outcome, [UInt8](reply[..<count])) }
+    return (outcome, [])
+  }
+
+  func toClient(_ datagram: [UInt8]) {
+    var datagram = datagram
+    datagram.withUnsafeMutableBytes {
+      client.receive($0, path: ConnectionPair.clientPath, ecn: .notECT, now: now)
+    }
+    while let event = client.nextEvent() { clientEvents.append(event) }
+  }
+
+  /// Exchanges datagrams until both are silent.
+  func run() {
+    for _ in 0..<50 {
+      var moved = false
+      for datagram in fromClient() {
+        moved = true
+        now += .milliseconds(1)
+        let (route, answer) = route(datagram)
+        switch route {
+        case .reply:
+          replies += 1
+          toClient(answer)
+        case .accept(let request):
+          var accepted = Connection(
+            server: serverConfiguration, tls: tls.makeSession(),
+            path: ConnectionPair.reversed(ConnectionPair.clientPath), initial: request, now: now,
+            entropy: SeededEntropy(seed: 6))
+          deliver(datagram, &accepted)
+          server = .some(consume accepted)
+        case .connection:
+          guard var connection = server.take() else { continue }
+          deliver(datagram, &connection)
+          server = .some(consume connection)
+        case .drop: break
+        }
+      }
+      if var connection = server.take() {
+        while let sent = buffer.withUnsafeMutableBytes({ connection.transmit(into: $0, maxSegments: 1, now: now) }) {
+          moved = true
+          toClient([UInt8](buffer[..<sent.byteCount]))
+        }
+        server = .some(consume connection)
+      }
+      if !moved { return }
+    }
+  }
+
+  private func deliver(_ datagram: [UInt8], _ connection: inout Connection) {
+    var datagram = datagram
+    datagram.withUnsafeMutableBytes {
+      connection.receive($0, path: ConnectionPair.reversed(ConnectionPair.clientPath), ecn: .notECT, now: now)
+    }
+    while let event = connection.nextEvent() {
+      switch event {
+      case .connectionIDIssued(let id): endpoint.add(id, 1)
+      case .connectionIDRetired(let id): endpoint.remove(id)
+      default: break
+      }
+    }
+  }
+}
+
+@Suite struct EndpointTests {
+  private func configuration(_ retry: Endpoint<Int>.RetryPolicy) -> Endpoint<Int>.Configuration {
+    var configuration = Endpoint<Int>.Configuration(acceptsConnections: true)
+    configuration.retry = retry
+    return configuration
+  }
+
+  @Test func routesAHandshakeAndItsConnectionIDs() throws {
+    let pair = try EndpointPair(configuration(.never))
+    pair.run()
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+    #expect(pair.replies == 0)
+    // The handshake's ID, and those issued beside it; the client's invention is no longer routed.
+    #expect(pair.endpoint.count == 4)
+  }
+
+  @Test func retryProvesTheAddressAndCompletes() throws {
+    let pair = try EndpointPair(configuration(.always))
+    pair.run()
+    // The ClientHello fills two datagrams, and an endpoint that keeps no state answers both.
+    #expect(pair.replies == 2)
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+  }
+
+  @Test func retryBeginsUnderLoad() throws {
+    let pair = try EndpointPair(configuration(.underLoad(halfOpen: 2)))
+    pair.endpoint.halfOpen = 2
+    pair.run()
+    #expect(pair.endpoint.retriesSent == 2)
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+  }
+
+  @Test func anExpiredTokenIsDropped() throws {
+    var settings = configuration(.always)
+    settings.tokenLifetime = .seconds(1)
+    let pair = try EndpointPair(settings)
+    let first = try #require(pair.fromClient().first)
+    let (_, retry) = pair.route(first)
+    pair.toClient(retry)
+    pair.now += .seconds(2)
+    var outcome: [Endpoint<Int>.DropReason] = []
+    for datagram in pair.fromClient() {
+      if case .drop(let reason) = pair.route(datagram).0 { outcome.append(reason) }
+    }
+    #expect(outcome.contains(.invalidToken))
+  }
+
+  @Test func aRetryWithAWrongTagIsIgnored() throws {
+    let pair = try EndpointPair(configuration(.always))
+    let first = try #require(pair.fromClient().first)
+    var (_, retry) = pair.route(first)
+    retry[retry.count - 1] ^= 1
+    pair.toClient(retry)
+    #expect(pair.fromClient().isEmpty)
+  }
+
+  @Test func unknownVersionsAreNegotiated() throws {
+    let pair = try EndpointPair(configuration(.never))
+    var first = try #require(pair.fromClient().first)
+    first.replaceSubrange(1..<5, with: [0x1a, 0x2a, 0x3a, 0x4a])
+    let (route, answer) = pair.route(first)
+    guard case .reply = route else {
+      Issue.record("\(route)")
+      return
+    }
+    let header = try answer.withUnsafeBytes { try PacketHeader($0, shortIDLength: 8) }
+    #expect(header.type == .versionNegotiation)
+    // It lists the version that the client does speak: a forgery that the client must ignore.
+    pair.toClient(answer)
+    #expect(!pair.clientEvents.contains(.closed(.versionMismatch)))
+    // The same answer with another version only ends the attempt.
+    var foreign = answer
+    foreign.replaceSubrange(foreign.count - 4..<foreign.count, with: [0x0a, 0x0a, 0x0a, 0x0a])
+    pair.toClient(foreign)
+    #expect(pair.clientEvents.contains(.closed(.versionMismatch)))
+  }
+
+  @Test func dropsWhatCanBeginNothing() throws {
+    let pair = try EndpointPair(configuration(.never))
+    let first = try #require(pair.fromClient().first)
+    var results: [Endpoint<Int>.DropReason] = []
+    func note(_ datagram: [UInt8]) {
+      if case .drop(let reason) = pair.route(datagram).0 { results.append(reason) }
+    }
+    note([])
+    note([0xc0, 0, 0, 0, 1, 8])
+    note(Array(first[..<1_100]))
+    note([0x40] + [UInt8](repeating: 3, count: 60))
+    #expect(results == [.malformed, .malformed, .malformed, .unknownConnection])
+  }
+
+  @Test func aLostServerResetsItsClient() throws {
+    let key = [UInt8](repeating: 9, count: 32)
+    var server = Configuration()
+    server.statelessResetKey = key
+    var settings = configuration(.never)
+    settings.statelessResetKey = key
+    let pair = try EndpointPair(settings, server: server)
+    pair.run()
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+    // The server forgets everything.
+    pair.server = nil
+    pair.endpoint = Endpoint(settings, entropy: SeededEntropy(seed: 99))
+    pair.client.keepAlive(now: pair.now)
+    pair.run()
+    #expect(pair.endpoint.resetsSent == 1)
+    #expect(pair.clientEvents.contains(.closed(.statelessReset)))
+    #expect(pair.fromClient().isEmpty)
+  }
+
+  @Test func answersAreBounded() throws {
+    var settings = configuration(.always)
+    settings.repliesPerSecond = 10
+    let pair = try EndpointPair(settings)
+    let first = try #require(pair.fromClient().first)
+    var replies = 0
+    for _ in 0..<100 { if case .reply = pair.route(first).0 { replies += 1 } }
+    #expect(replies == 10)
+    pair.now += .seconds(1)
+    if case .reply = pair.route(first).0 { replies += 1 }
+    #expect(replies == 11)
+  }
+}

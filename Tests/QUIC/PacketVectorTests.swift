@@ -1,0 +1,138 @@
+import PacketCrypto
+import QUIC
+import Testing
+import Wire
+
+struct PacketVectorTests {
+  private func secrets() -> InitialSecrets {
+    SamplePackets.connectionID.withUnsafeBytes { InitialSecrets(destinationConnectionID: $0) }
+  }
+
+  @Test("RFC 9001 A.2: the client's Initial packet, sealed")
+  func sealClientInitial() throws {
+    let secret = secrets().client
+    let key = PacketKey(suite: .aes128GCM, secret: secret)
+    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret)
+    let id = try #require(ConnectionID(SamplePackets.connectionID))
+    let packet = written { writer in
+      let start = writer.beginLongPacket(
+        .initial, destinationID: id, sourceID: .empty, packetNumber: 2, packetNumberLength: 4)
+      writer.write(SamplePackets.clientFrames)
+      writer.writePadding(1162 - SamplePackets.clientFrames.count)
+      let size = writer.finishPacket(start, key: key, headerProtection: protection)
+      #expect(size == 1200)
+    }
+    #expect(packet == SamplePackets.clientInitial)
+  }
+
+  @Test("RFC 9001 A.2: the client's Initial packet, opened")
+  func openClientInitial() throws {
+    let secret = secrets().client
+    let key = PacketKey(suite: .aes128GCM, secret: secret)
+    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret)
+    var datagram = SamplePackets.clientInitial
+    try datagram.withUnsafeMutableBytes { bytes in
+      let header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: 8)
+      #expect(header.type == .initial)
+      #expect(header.destinationID == ConnectionID(SamplePackets.connectionID))
+      #expect(header.sourceID == .empty)
+      #expect(header.token.isEmpty)
+      #expect(header.packetLength == 1200)
+      let unprotected = protection.unprotect(bytes, packetNumberOffset: header.packetNumberOffset)
+      let opened = try #require(unprotected)
+      #expect(opened.packetNumberLength == 4)
+      #expect(!opened.hasReservedBits)
+      let number = PacketNumber.decode(opened.truncatedPacketNumber, length: 4, largestReceived: nil)
+      #expect(number == 2)
+      let plaintext = key.open(bytes, headerLength: opened.headerLength, packetNumber: number)
+      let payload = try #require(plaintext)
+      #expect(payload.count == 1162)
+      #expect(payload.starts(with: SamplePackets.clientFrames))
+      var frames = FrameReader(UnsafeRawBufferPointer(payload), level: .initial)
+      guard case .crypto(offset: 0, let data) = try frames.next(), case .padding(count: 917) = try frames.next() else {
+        Issue.record("not CRYPTO and PADDING")
+        return
+      }
+      #expect(data.count == 241)
+      let end = try frames.next()
+      #expect(end == nil)
+    }
+  }
+
+  @Test("RFC 9001 A.3: the server's Initial packet, sealed and opened")
+  func serverInitial() throws {
+    let secret = secrets().server
+    let key = PacketKey(suite: .aes128GCM, secret: secret)
+    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret)
+    let id = try #require(ConnectionID(SamplePackets.serverConnectionID))
+    var packet = written { writer in
+      let start = writer.beginLongPacket(
+        .initial, destinationID: .empty, sourceID: id, packetNumber: 1, packetNumberLength: 2)
+      writer.write(SamplePackets.serverFrames)
+      _ = writer.finishPacket(start, key: key, headerProtection: protection)
+    }
+    #expect(packet == SamplePackets.serverInitial)
+    try packet.withUnsafeMutableBytes { bytes in
+      let header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: 0)
+      let unprotected = protection.unprotect(bytes, packetNumberOffset: header.packetNumberOffset)
+      let opened = try #require(unprotected)
+      let plaintext = key.open(bytes, headerLength: opened.headerLength, packetNumber: 1)
+      var frames = FrameReader(UnsafeRawBufferPointer(try #require(plaintext)), level: .initial)
+      guard case .ack(let ack) = try frames.next(), case .crypto(offset: 0, let data) = try frames.next() else {
+        Issue.record("not ACK and CRYPTO")
+        return
+      }
+      #expect(Array(ack) == [0...0])
+      #expect(data.count == 90)
+      let end = try frames.next()
+      #expect(end == nil)
+    }
+  }
+
+  @Test("RFC 9001 A.4: Retry")
+  func retry() throws {
+    let original = try #require(ConnectionID(SamplePackets.connectionID))
+    let source = try #require(ConnectionID(SamplePackets.serverConnectionID))
+    let packet = written { writer in
+      Array("token".utf8).withUnsafeBytes {
+        Retry.write(
+          to: &writer, destinationID: .empty, sourceID: source, originalDestinationID: original, token: $0,
+          entropy: ConstantEntropy(0xff))
+      }
+    }
+    #expect(packet == SamplePackets.retry)
+    try packet.withUnsafeBytes { bytes in
+      let header = try PacketHeader(bytes, shortIDLength: 8)
+      #expect(header.type == .retry)
+      #expect(Array(header.token) == Array("token".utf8))
+      #expect(Retry.isValid(bytes, header: header, originalDestinationID: original))
+      #expect(!Retry.isValid(bytes, header: header, originalDestinationID: source))
+      #expect(!Retry.isValid(bytes, header: header, originalDestinationID: .empty))
+    }
+  }
+
+  @Test("RFC 9001 A.5: a short header packet with ChaCha20-Poly1305")
+  func chaCha20() throws {
+    let secret = SamplePackets.chaCha20Secret.withUnsafeBytes { TrafficSecret($0) }
+    let key = PacketKey(suite: .chaCha20Poly1305, secret: secret)
+    let protection = HeaderProtectionKey(suite: .chaCha20Poly1305, secret: secret)
+    var packet = written { writer in
+      let start = writer.beginShortPacket(
+        destinationID: .empty, keyPhase: false, packetNumber: 654_360_564, packetNumberLength: 3)
+      writer.writePing()
+      _ = writer.finishPacket(start, key: key, headerProtection: protection)
+    }
+    #expect(packet == SamplePackets.chaCha20Packet)
+    try packet.withUnsafeMutableBytes { bytes in
+      let header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: 0)
+      #expect(header.type == .oneRTT)
+      let unprotected = protection.unprotect(bytes, packetNumberOffset: header.packetNumberOffset)
+      let opened = try #require(unprotected)
+      let number = PacketNumber.decode(
+        opened.truncatedPacketNumber, length: opened.packetNumberLength, largestReceived: 654_360_563)
+      #expect(number == 654_360_564)
+      let payload = key.open(bytes, headerLength: opened.headerLength, packetNumber: number).map { [UInt8]($0) }
+      #expect(payload == [0x01])
+    }
+  }
+}

@@ -1,0 +1,87 @@
+/// Certificates made for these tests alone: P-256, valid from 2020 to 2126.
+enum Fixture {
+  /// Issued every leaf below.
+  static let authority = """
+    -----BEGIN CERTIFICATE-----
+    MIIBeDCCAR6gAwIBAgIUTDnNgS7bjIyWioVxsapebpQoneswCgYIKoZIzj0EAwIw
+    GTEXMBUGA1UEAwwOVGVzdCBBdXRob3JpdHkwIBcNMjAwMTAxMDAwMDAwWhgPMjEy
+    NjAxMDEwMDAwMDBaMBkxFzAVBgNVBAMMDlRlc3QgQXV0aG9yaXR5MFkwEwYHKoZI
+    zj0CAQYIKoZIzj0DAQcDQgAEiuZPcnLobMv3QOj63rb+PMgsPPH42GSU2ofZSbRr
+    1pT6/lZHz+s44GzaEOmiFGJtlPSgFhx2048WIEYmXYkWs6NCMEAwDwYDVR0TAQH/
+    BAUwAwEB/zAOBgNVHQ8BAf8EBAMCAQYwHQYDVR0OBBYEFLu3YwndDLe2EN6W78wy
+    ak1z6wlTMAoGCCqGSM49BAMCA0gAMEUCIQDZSBqLhpYsm01Rg47aLcdYw7mFosou
+    tKBlHmQD+QHu+wIgVAF/j28V04m20YbgMpd0+UyncoN9dOoauSyJhfV8LEQ=
+    -----END CERTIFICATE-----
+    """
+  /// Issued none of them.
+  static let otherAuthority = """
+    -----BEGIN CERTIFICATE-----
+    MIIBezCCASCgAwIBAgIUf1KlyFPxI34Zp8XPH9ZCvt1ZUy4wCgYIKoZIzj0EAwIw
+    GjEYMBYGA1UEAwwPT3RoZXIgQXV0aG9yaXR5MCAXDTIwMDEwMTAwMDAwMFoYDzIx
+    MjYwMTAxMDAwMDAwWjAaMRgwFgYDVQQDDA9PdGhlciBBdXRob3JpdHkwWTATBgcq
+    hkjOPQIBBggqhkjOPQMBBwNCAASF/SrcvsTD0Qtv6BlyrfrVhbtUNJBOu1b+/soY
+    5L5Fruaz8h/GiycdpGuBBWPUbXBRNsAxW4/vHhE4/xxA1WDbo0IwQDAPBgNVHRMB
+    Af8EBTADAQH/MA4GA1UdDwEB/wQEAwIBBjAdBgNVHQ4EFgQU4x5hNxEDD9DJep9D
+    6XLw6+q6RkwwCgYIKoZIzj0EAwIDSQAwRgIhAOcAiEi9OrQcL0Na5B3H+hXZVe8Q
+    k9mkylv8xc2EouEmAiEAucRjmaksOh4d38gNEKZOliETf8qNhv7MlmbvgE+mGHE=
+    -----END CERTIFICATE-----
+    """
+  /// For pop.example, 192.0.2.1 and 2001:db8::1.
+  static let server = """
+    -----BEGIN CERTIFICATE-----
+    MIIBcjCCARmgAwIBAgIUV7pldKdbTelF2zUGVE+JfDpdgLUwCgYIKoZIzj0EAwIw
+    GTEXMBUGA1UEAwwOVGVzdCBBdXRob3JpdHkwIBcNMjAwMTAxMDAwMDAwWhgPMjEy
+    NjAxMDEwMDAwMDBaMBYxFDASBgNVBAMMC3BvcC5leGFtcGxlMFkwEwYHKoZIzj0C
+    AQYIKoZIzj0DAQcDQgAEdp1stfqnHrCRHRIDppFr5hzZy8yiJ6Ue+mwkv8UYUSQP
+    Z0S2autqJlBz7ignkWlNxCRK7qyetjlXGDfseBzWaKNAMD4wDAYDVR0TAQH/BAIw
+    ADAuBgNVHREEJzAlggtwb3AuZXhhbXBsZYcEwAACAYcQIAENuAAAAAAAAAAAAAAA
+    ATAKBggqhkjOPQQDAgNHADBEAiAJZb8zhKz39Q0m+I1ryr9SBhM0kLKUNqtxCaCE
+    7+DwngIgBhUmIy77DC1YZ6a8jFcBb/LCmgjJJOe0RKbawMr2fZU=
+    -----END CERTIFICATE-----
+    """
+  static let serverKey = """
+    -----BEGIN PRIVATE KEY-----
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg22zLMwB2mbmf1CRR
+    3KefLMTKCGUjX7jYv6fYB1b6KimhRANCAAR2nWy1+qcesJEdEgOmkWvmHNnLzKIn
+    pR76bCS/xRhRJA9nRLZq62omUHPuKCeRaU3EJErurJ62OVcYN+x4HNZo
+    -----END PRIVATE KEY-----
+    """
+  /// As `server`, but valid in 2020 only.
+  static let expired = """
+    -----BEGIN CERTIFICATE-----
+    MIIBcTCCARegAwIBAgIUV/ubgGDCf3VagRk9mEQLdmauby4wCgYIKoZIzj0EAwIw
+    GTEXMBUGA1UEAwwOVGVzdCBBdXRob3JpdHkwHhcNMjAwMTAxMDAwMDAwWhcNMjEw
+    MTAxMDAwMDAwWjAWMRQwEgYDVQQDDAtwb3AuZXhhbXBsZTBZMBMGByqGSM49AgEG
+    CCqGSM49AwEHA0IABJb2uTOPfTvO5SWgrBE33WwgswqT/9lEhN7Ir/59XVkI/ynP
+    stEXGBZaPpSxfJgw2VDIuo93uHJEL6Y6Rm9YlyWjQDA+MAwGA1UdEwEB/wQCMAAw
+    LgYDVR0RBCcwJYILcG9wLmV4YW1wbGWHBMAAAgGHECABDbgAAAAAAAAAAAAAAAEw
+    CgYIKoZIzj0EAwIDSAAwRQIhAL2THINViknWhJtzs8vvA/feaJ0OqILOyxP5aebn
+    RC1NAiBi/OkFsKu05Qg0gjbB79T0N2CuWhcb3m18UL0FSO7vVQ==
+    -----END CERTIFICATE-----
+    """
+  static let expiredKey = """
+    -----BEGIN PRIVATE KEY-----
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgv98i9C4siBMYh0Wv
+    Pav5oa70YCKb3YAU/hsOiNVJg+ehRANCAASW9rkzj307zuUloKwRN91sILMKk//Z
+    RITeyK/+fV1ZCP8pz7LRFxgWWj6UsXyYMNlQyLqPd7hyRC+mOkZvWJcl
+    -----END PRIVATE KEY-----
+    """
+  static let client = """
+    -----BEGIN CERTIFICATE-----
+    MIIBPjCB5qADAgECAhQp8l0QGk0usB0lcvQTkfoYbXWqiDAKBggqhkjOPQQDAjAZ
+    MRcwFQYDVQQDDA5UZXN0IEF1dGhvcml0eTAgFw0yMDAxMDEwMDAwMDBaGA8yMTI2
+    MDEwMTAwMDAwMFowEzERMA8GA1UEAwwIdGVybWluYWwwWTATBgcqhkjOPQIBBggq
+    hkjOPQMBBwNCAARECzVbSdf+d+JgcyRSIKot+SLBe9jumkQsejm2Auu22q4qxhJs
+    Dj1xHKjKg5ORYrQQmHbsxAr1pF4/CHv6LubhoxAwDjAMBgNVHRMBAf8EAjAAMAoG
+    CCqGSM49BAMCA0cAMEQCIBnLEYJxh74cCtioL7/6JHVuZlsggnGhPcqxaY0cApQa
+    AiBnWTTdPHV3kNaHgtThZtKZxGRmzJaqw0xHSPYTGbMyog==
+    -----END CERTIFICATE-----
+    """
+  static let clientKey = """
+    -----BEGIN PRIVATE KEY-----
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgyiW6Rot/oW1NebJd
+    r7h3TjzS3tNWnYah5TDTUOzvHd2hRANCAARECzVbSdf+d+JgcyRSIKot+SLBe9ju
+    mkQsejm2Auu22q4qxhJsDj1xHKjKg5ORYrQQmHbsxAr1pF4/CHv6Lubh
+    -----END PRIVATE KEY-----
+    """
+}

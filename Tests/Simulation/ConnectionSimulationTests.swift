@@ -1,0 +1,93 @@
+import QUIC
+import Testing
+import Wire
+
+/// Two connections on a path that loses, delays, doubles, reorders, corrupts and falls silent.
+@Suite struct ConnectionSimulationTests {
+  @Test func aCleanPathIsFilled() {
+    var scenario = Scenario(seed: 1)
+    scenario.plan.bytes = 1_000_000
+    let network = scenario.makeNetwork()
+    network.runToTheEnd()
+    #expect(network.verdict == nil)
+    // A megabyte each way at 12.5 MB/s, and a slow start over a round trip of 20 ms.
+    let statistics = network.client.connection.statistics
+    #expect(statistics.minimumRTT >= .milliseconds(20))
+    #expect(statistics.minimumRTT < .milliseconds(30))
+    #expect(network.down.counters.dropped + network.up.counters.dropped <= 2, "no more than the MTU's probes")
+  }
+
+  @Test func aCleanPathMovesAMegabyteInTime() {
+    var scenario = Scenario(seed: 2)
+    scenario.plan.bytes = 1_000_000
+    let network = scenario.makeNetwork()
+    network.run(until: Scenario.start + .seconds(2)) { network.isTransferDone }
+    #expect(network.isTransferDone)
+    #expect(network.now - Scenario.start < .milliseconds(600))
+  }
+
+  @Test(arguments: 0..<200 as Range<UInt64>) func everyByteArrivesOnceAndInOrder(seed: UInt64) {
+    let scenario = Scenario.random(seed, totalBytes: 150_000)
+    let network = scenario.makeNetwork()
+    network.runToTheEnd()
+    #expect(network.verdict == nil, "\(scenario)")
+  }
+
+  @Test(arguments: 1000..<1012 as Range<UInt64>) func aMegabyteEachWay(seed: UInt64) {
+    let scenario = Scenario.random(seed, totalBytes: 1_000_000, worst: 0.05)
+    let network = scenario.makeNetwork()
+    network.runToTheEnd()
+    #expect(network.verdict == nil, "\(scenario)")
+  }
+
+  /// A NAT gives the client another port, or another address, in the middle of the transfer (RFC 9000 §9.3).
+  @Test(arguments: 2000..<2040 as Range<UInt64>) func aReboundClientIsFollowed(seed: UInt64) {
+    var dice = Dice(seed: seed)
+    var scenario = Scenario.random(seed, totalBytes: 200_000, worst: 0.03)
+    scenario.up.blackouts = []
+    scenario.down.blackouts = []
+    scenario.up.rate = 500_000
+    scenario.down.rate = 500_000
+    let network = scenario.makeNetwork()
+    // RFC 9000 §9: an address is to stay as it is until the handshake is confirmed.
+    network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
+    for step: Int64 in 1...2 {
+      let host = dice.chance(0.5) ? Network.clientAddress.ip : .v4(IPv4Address(198, 51, 100, UInt8(step)))
+      let address = SocketAddress(host, port: 50_000 + UInt16(step))
+      network.rebindings.append((network.now + .milliseconds(150 * step + Int64(dice.below(100))), address))
+    }
+    network.runToTheEnd()
+    #expect(network.verdict == nil, "\(scenario)")
+    #expect(network.server!.connection.statistics.migrations > 0)
+  }
+
+  /// Each of the first datagrams of each direction is lost in turn, and then each two that follow each other.
+  @Test(arguments: 0..<10, [1, 2]) func anyLossInTheHandshakeIsRepaired(first: Int, count: Int) {
+    for direction in [Network.Destination.client, .server] {
+      var scenario = Scenario(seed: UInt64(first))
+      scenario.handshake.serverFlight = 6000
+      scenario.plan.bytes = 5000
+      let network = scenario.makeNetwork()
+      var seen = 0
+      network.interceptor = { destination, datagram in
+        guard destination == direction else { return [datagram] }
+        seen += 1
+        return (first..<first + count).contains(seen - 1) ? [] : [datagram]
+      }
+      network.runToTheEnd()
+      #expect(network.verdict == nil, "\(direction) \(first) \(count)")
+    }
+  }
+
+  @Test func oneSeedIsOneRunToTheByte() {
+    let scenario = Scenario.random(77, totalBytes: 100_000)
+    let runs = (0..<2).map { _ in
+      let network = scenario.makeNetwork()
+      network.runToTheEnd()
+      return (network.digest, network.now, network.up.counters)
+    }
+    #expect(runs[0].0 == runs[1].0)
+    #expect(runs[0].1 == runs[1].1)
+    #expect(runs[0].2 == runs[1].2)
+  }
+}

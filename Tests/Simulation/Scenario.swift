@@ -1,0 +1,117 @@
+import QUIC
+import Wire
+
+/// Everything that makes a run: with the same scenario every run is the same to the byte.
+struct Scenario: CustomStringConvertible {
+  var seed: UInt64
+  var up = LinkConditions()
+  var down = LinkConditions()
+  var plan = TransferPlan()
+  var handshake = ScriptedTLS.Sizes()
+  var client = Configuration()
+  var server = Configuration()
+  var maxSegments = 8
+
+  static let start = Instant.zero + .seconds(1)
+
+  init(seed: UInt64) {
+    self.seed = seed
+    // Time-outs that no path below can bring about: what does not arrive is a fault.
+    client.handshakeTimeout = .seconds(120)
+    client.maxIdleTimeout = .seconds(240)
+    server.handshakeTimeout = .seconds(120)
+    server.maxIdleTimeout = .seconds(240)
+  }
+
+  /// A path, a transfer and a pair of configurations drawn from the seed.
+  static func random(_ seed: UInt64, totalBytes: Int, worst: Double = 0.1) -> Scenario {
+    var dice = Dice(seed: seed)
+    var scenario = Scenario(seed: seed)
+    scenario.up = .random(&dice, worst: worst)
+    scenario.down = .random(&dice, worst: worst)
+    scenario.plan.streams = 1 + Int(dice.below(8))
+    scenario.plan.bytes = max(1, totalBytes / scenario.plan.streams - Int(dice.below(1000)))
+    scenario.plan.datagrams = dice.below(40)
+    scenario.handshake.serverFlight = 500 + Int(dice.below(8000))
+    scenario.handshake.clientHello = 200 + Int(dice.below(2500))
+    scenario.maxSegments = 1 + Int(dice.below(16))
+    scenario.client.congestion = dice.chance(0.5) ? .cubic : .newReno
+    scenario.server.congestion = dice.chance(0.5) ? .cubic : .newReno
+    scenario.client.ackElicitingThreshold = dice.chance(0.5) ? 2 : 10
+    scenario.server.ackElicitingThreshold = dice.chance(0.5) ? 2 : 10
+    scenario.client.initialMaxStreamDataBidiLocal = dice.chance(0.3) ? 10_000 : 1 << 20
+    scenario.server.initialMaxData = dice.chance(0.3) ? 20_000 : 3 << 19
+    scenario.server.maxStreamsBidi = dice.chance(0.3) ? 2 : 100
+    if dice.chance(0.3) { scenario.client.keyUpdateInterval = 50 }
+    if dice.chance(0.25) {
+      let begin = start + .milliseconds(Int64(dice.below(1000)))
+      let outage = begin..<begin + .milliseconds(Int64(dice.below(4000)))
+      if dice.chance(0.7) { scenario.up.blackouts = [outage] }
+      if dice.chance(0.7) { scenario.down.blackouts = [outage] }
+    }
+    if dice.chance(0.5) { scenario.up.markingThreshold = scenario.up.queueBytes / 2 }
+    return scenario
+  }
+
+  var description: String { "seed \(seed): \(plan), up \(up), down \(down)" }
+
+  func makeNetwork() -> Network {
+    let client = Peer(
+      Connection(
+        client: client, tls: ScriptedTLS(.client, seed: seed, sizes: handshake),
+        path: Path(local: Network.clientAddress, remote: Network.serverAddress), now: Self.start,
+        entropy: SeededEntropy(seed: seed &* 2)),
+      plan: plan, maxSegments: maxSegments)
+    let scenario = self
+    let network = Network(
+      client: client, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: Self.start
+    ) { request, path, now in
+      Peer(
+        Connection(
+          server: scenario.server, tls: ScriptedTLS(.server, seed: scenario.seed, sizes: scenario.handshake),
+          path: path,
+          initial: request, now: now, entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1)),
+        plan: scenario.plan, maxSegments: scenario.maxSegments)
+    }
+    return network
+  }
+}
+
+extension Network {
+  /// Both applications have sent and received everything.
+  var isTransferDone: Bool { client.isDone && (server?.isDone ?? false) }
+
+  var firstFault: String? { fault ?? client.fault ?? server?.fault }
+
+  /// Runs the transfer, then closes from the client's side and runs until both ends have ended.
+  func runToTheEnd(limit: Interval = .seconds(900)) {
+    run(until: now + limit) { isTransferDone || client.closeReason != nil || server?.closeReason != nil }
+    guard isTransferDone, firstFault == nil else { return }
+    client.connection.close(code: 7, reason: "done")
+    run(until: now + limit) { client.connection.isDrained && (server?.connection.isDrained ?? true) }
+  }
+
+  /// How the run differs from what it must be; nil when it does not.
+  var verdict: String? {
+    if let firstFault { return firstFault }
+    guard isTransferDone else {
+      return "unfinished at \(now.nanoseconds / 1_000_000) ms: client \(Self.state(client)), "
+        + "server \(server.map(Self.state) ?? "none")"
+    }
+    guard client.closeReason == .localApplication(code: 7, reason: "done") else {
+      return "client ended with \(String(describing: client.closeReason))"
+    }
+    // Its CONNECTION_CLOSE may have been lost.
+    switch server?.closeReason {
+    case .peerApplication(code: 7, reason: "done"), .idleTimeout: return nil
+    case let other: return "server ended with \(String(describing: other))"
+    }
+  }
+
+  private static func state(_ peer: Peer) -> String {
+    "\(peer.connection.isHandshakeComplete ? "connected" : "handshaking"), "
+      + "received \(peer.receivedBytes.values.reduce(0, +)), ended \(peer.ended.count), "
+      + "acknowledged \(peer.acknowledged.count), closed \(String(describing: peer.closeReason)), "
+      + "deadline \((peer.connection.deadline?.nanoseconds ?? -1) / 1_000_000), \(peer.connection.statistics)"
+  }
+}
