@@ -64,9 +64,9 @@ struct Main: ParsableCommand {
     }
     // This thread is still the only one: every other inherits its signal mask.
     Signals.block(isInteractive: command.isInteractive)
-    Task { Foundation.exit(await command.start()) }
-    // The main actor's jobs run on this thread.
-    dispatchMain()
+    // Detached: a program's main runs on the main actor, whose thread waits below.
+    Task.detached { Foundation.exit(await command.start()) }
+    while true { pause() }
   }
 
   private var isInteractive: Bool {
