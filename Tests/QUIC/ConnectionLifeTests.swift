@@ -13,6 +13,10 @@ import Wire
       pair.clientApplication.outgoing[id] = TestApplication.Outgoing(total: 100_000, finish: true)
       #expect(pair.run { $0.serverApplication.finished.contains(id) })
       pair.run(for: .seconds(1))
+      // What was asked for may have waited for an acknowledgement; the next packet shows it.
+      pair.client.keepAlive(now: pair.now)
+      pair.server.keepAlive(now: pair.now)
+      pair.run(for: .seconds(1))
     }
     #expect(pair.see { $0.client.statistics.keyUpdates } == 3)
     #expect(pair.see { $0.server.statistics.keyUpdates } == 3)

@@ -88,7 +88,10 @@ extension Connection {
     let outcome = try recovery.onAckReceived(
       space, largest: ack.largest, delay: .microseconds(microseconds), ecnCounts: ack.ecn, ranges: ack,
       now: context.now)
-    if space == .applicationData { oneRTT?.acknowledged(largest: ack.largest) }
+    if space == .applicationData {
+      oneRTT?.acknowledged(largest: ack.largest)
+      if keyUpdateRequested { updateKeys() }
+    }
     guard outcome.newlyAckedPackets > 0 || outcome.lostPackets > 0 else { return }
     settleAcknowledged(space)
     settleLost(space)

@@ -86,7 +86,7 @@ extension Connection {
     }
   }
 
-  private mutating func updateKeys() {
+  mutating func updateKeys() {
     guard isHandshakeConfirmed, oneRTT?.initiate() == true else { return }
     keyUpdateRequested = false
   }
