@@ -229,6 +229,24 @@ struct Sender {
     #expect(whole { sender.recovery.onTimeout(at(5000)) } == .probe(.initial, count: 2))
   }
 
+  /// The client's Finished was lost, and its window is full of 1-RTT packets that the server has no keys for.
+  @Test func anUnconfirmedHandshakeIsProbedForWhileDataFlies() throws {
+    var sender = Sender(.client, confirmed: false)
+    sender.recovery.hasHandshakeKeys = true
+    sender.send(0...3, .handshake, at: at(0))
+    sender.send(0...9, at: at(0))
+    try sender.ack(3...3, in: .handshake, at: at(100))
+    #expect(sender.lost == [0])
+    #expect(whole { sender.recovery.onTimeout(at(113)) } == .lost(.handshake))
+    #expect(sender.lost == [1, 2])
+    // Entering recovery lets one packet out; let it be something else.
+    #expect(whole { sender.recovery.sendBudget(at(113)) } == .bytes(1200))
+    sender.send(10...10, at: at(113))
+    #expect(whole { sender.recovery.sendBudget(at(113)) } == .congestionLimited)
+    let deadline = try #require(sender.recovery.deadline)
+    #expect(whole { sender.recovery.onTimeout(deadline) } == .probe(.handshake, count: 1))
+  }
+
   @Test func retryStartsAgain() throws {
     var sender = Sender(.client, confirmed: false)
     sender.send(0...0, .initial, at: at(0))

@@ -26,14 +26,14 @@ import Wire
     #expect(network.now - Scenario.start < .milliseconds(600))
   }
 
-  @Test(arguments: 0..<200 as Range<UInt64>) func everyByteArrivesOnceAndInOrder(seed: UInt64) {
+  @Test(arguments: Scenario.seeds(0, 300)) func everyByteArrivesOnceAndInOrder(seed: UInt64) {
     let scenario = Scenario.random(seed, totalBytes: 150_000)
     let network = scenario.makeNetwork()
     network.runToTheEnd()
     #expect(network.verdict == nil, "\(scenario)")
   }
 
-  @Test(arguments: 1000..<1012 as Range<UInt64>) func aMegabyteEachWay(seed: UInt64) {
+  @Test(arguments: Scenario.seeds(100_000, 12)) func aMegabyteEachWay(seed: UInt64) {
     let scenario = Scenario.random(seed, totalBytes: 1_000_000, worst: 0.05)
     let network = scenario.makeNetwork()
     network.runToTheEnd()
@@ -41,13 +41,15 @@ import Wire
   }
 
   /// A NAT gives the client another port, or another address, in the middle of the transfer (RFC 9000 §9.3).
-  @Test(arguments: 2000..<2040 as Range<UInt64>) func aReboundClientIsFollowed(seed: UInt64) {
+  @Test(arguments: Scenario.seeds(200_000, 40)) func aReboundClientIsFollowed(seed: UInt64) {
     var dice = Dice(seed: seed)
     var scenario = Scenario.random(seed, totalBytes: 200_000, worst: 0.03)
     scenario.up.blackouts = []
     scenario.down.blackouts = []
     scenario.up.rate = 500_000
     scenario.down.rate = 500_000
+    // A client that only listens must speak now and then, or the server cannot know where it is.
+    scenario.client.keepAliveInterval = .seconds(1)
     let network = scenario.makeNetwork()
     // RFC 9000 §9: an address is to stay as it is until the handshake is confirmed.
     network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
@@ -58,7 +60,42 @@ import Wire
     }
     network.runToTheEnd()
     #expect(network.verdict == nil, "\(scenario)")
-    #expect(network.server!.connection.statistics.migrations > 0)
+    let migrations = network.server!.connection.statistics.migrations
+    #expect(migrations > 0)
+  }
+
+  /// The client moves to another address of its own while the old path dies (RFC 9000 §9).
+  @Test(arguments: Scenario.seeds(300_000, 40)) func aMovingClientArrives(seed: UInt64) {
+    var dice = Dice(seed: seed)
+    var scenario = Scenario.random(seed, totalBytes: 200_000, worst: 0.03)
+    scenario.up.rate = 500_000
+    scenario.down.rate = 500_000
+    let network = scenario.makeNetwork()
+    network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
+    network.run(until: network.now + .milliseconds(Int64(dice.below(300)))) { network.isTransferDone }
+    if dice.chance(0.5) {
+      // Nothing more gets through to the address that the client leaves.
+      network.publicAddress = SocketAddress(.v4(IPv4Address(192, 0, 2, 99)), port: 9)
+    }
+    let target = Path(local: Network.secondClientAddress, remote: Network.serverAddress)
+    let hasMoved = network.isTransferDone || network.client.connection.migrate(to: target, now: network.now)
+    #expect(hasMoved)
+    network.runToTheEnd()
+    #expect(network.verdict == nil, "\(scenario)")
+  }
+
+  @Test(arguments: 0..<20 as Range<UInt64>) func aServerThatForgotSaysSo(seed: UInt64) {
+    var scenario = Scenario(seed: seed)
+    scenario.plan.bytes = 5_000_000
+    let network = scenario.makeNetwork()
+    network.run(until: Scenario.start + .milliseconds(200 + Int64(seed) * 10)) { false }
+    let isConfirmed = network.client.connection.isHandshakeConfirmed
+    #expect(isConfirmed)
+    network.restartServer()
+    network.run(until: network.now + .seconds(20)) { network.client.closeReason != nil }
+    #expect(network.client.closeReason == .statelessReset)
+    let resets = network.serverEndpoint.resetsSent
+    #expect(resets > 0)
   }
 
   /// Each of the first datagrams of each direction is lost in turn, and then each two that follow each other.
@@ -67,6 +104,7 @@ import Wire
       var scenario = Scenario(seed: UInt64(first))
       scenario.handshake.serverFlight = 6000
       scenario.plan.bytes = 5000
+      scenario.retry = first % 2 == 0 ? .never : .always
       let network = scenario.makeNetwork()
       var seen = 0
       network.interceptor = { destination, datagram in
@@ -77,6 +115,30 @@ import Wire
       network.runToTheEnd()
       #expect(network.verdict == nil, "\(direction) \(first) \(count)")
     }
+  }
+
+  /// The first datagram keeps its destination and loses its source: the connection that it begins must still become
+  /// the client's when the client sends again.
+  @Test(arguments: [false, true]) func aDamagedSourceIDIsNotBelieved(retries: Bool) {
+    var scenario = Scenario(seed: 5)
+    scenario.plan.bytes = 2000
+    scenario.retry = retries ? .always : .never
+    let network = scenario.makeNetwork()
+    var hasDamaged = false
+    network.interceptor = { destination, datagram in
+      // After a Retry the second Initial begins the connection.
+      guard destination == .server, !hasDamaged, !retries || network.serverEndpoint.retriesSent > 0 else {
+        return [datagram]
+      }
+      hasDamaged = true
+      var damaged = datagram
+      damaged.isIntact = false
+      damaged.bytes[6 + Int(datagram.bytes[5]) + 3] ^= 0x10
+      return [damaged]
+    }
+    network.runToTheEnd()
+    #expect(network.verdict == nil)
+    #expect(hasDamaged)
   }
 
   @Test func oneSeedIsOneRunToTheByte() {

@@ -11,9 +11,15 @@ struct Forger {
   var originalDestination: ConnectionID
   private var nextNumber: UInt64 = 200
 
-  init(seed: UInt64, originalDestination: ConnectionID) {
+  /// - Parameter datagram: the client's first; nil for anything that cannot be one.
+  init?(seed: UInt64, first datagram: [UInt8]) {
+    let destination = datagram.withUnsafeBytes { bytes -> ConnectionID? in
+      guard let header = try? PacketHeader(bytes, shortIDLength: 8), header.type == .initial else { return nil }
+      return header.destinationID
+    }
+    guard let destination else { return nil }
     self.seed = seed
-    self.originalDestination = originalDestination
+    originalDestination = destination
     dice = Dice(seed: seed ^ 0xf0f0)
   }
 

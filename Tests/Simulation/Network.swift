@@ -13,11 +13,17 @@ final class Network {
   enum Destination { case client, server }
 
   static let serverAddress = SocketAddress(.v4(IPv4Address(203, 0, 113, 1)), port: 443)
+  /// Where the client may migrate to; no NAT there.
+  static let secondClientAddress = SocketAddress(.v4(IPv4Address(100, 64, 0, 9)), port: 40_000)
   static let clientAddress = SocketAddress(.v4(IPv4Address(192, 0, 2, 7)), port: 50_000)
 
   let client: Peer
-  private(set) var server: Peer?
-  private let makeServer: (InitialRequest, Path, Instant) -> Peer
+  /// Every connection that the server's endpoint accepted; a damaged Initial packet can begin one that leads nowhere.
+  private(set) var servers: [Peer] = []
+  private(set) var serverEndpoint: Endpoint<Int>
+  /// Makes the connection that has so many before it.
+  private let makeServer: (InitialRequest, Path, Instant, Int) -> Peer
+  private let reply = UnsafeMutableRawBufferPointer.allocate(byteCount: 1500, alignment: 16)
   var up: Link
   var down: Link
   private(set) var now: Instant
@@ -39,22 +45,34 @@ final class Network {
   private(set) var digest: UInt64 = 0xcbf2_9ce4_8422_2325
 
   init(
-    client: Peer, up: Link, down: Link, start: Instant,
-    makeServer: @escaping (InitialRequest, Path, Instant) -> Peer
+    client: Peer, up: Link, down: Link, start: Instant, server configuration: Endpoint<Int>.Configuration,
+    entropy: any EntropySource, makeServer: @escaping (InitialRequest, Path, Instant, Int) -> Peer
   ) {
     self.client = client
+    serverEndpoint = Endpoint(configuration, entropy: entropy)
     self.up = up
     self.down = down
     now = start
     self.makeServer = makeServer
   }
 
+  deinit { reply.deallocate() }
+
+  /// The server's end of the client's connection, as far as can be told.
+  var server: Peer? { servers.first { $0.connection.isHandshakeComplete } ?? servers.first }
+
+  /// The server's process dies: its connections are gone, its address and its keys are not.
+  func restartServer() {
+    for server in servers { server.connectionIDs.forEach { serverEndpoint.remove($0) } }
+    servers = []
+  }
+
   /// Runs until `isOver`, or `end`, or a fault.
   func run(until end: Instant, isOver: () -> Bool) {
     var turnsAtThisInstant = 0
-    while fault == nil, !heedsApplications || (client.fault == nil && server?.fault == nil) {
+    while fault == nil, !heedsApplications || servers.reduce(client.fault == nil, { $0 && $1.fault == nil }) {
       settle(client)
-      if let server { settle(server) }
+      for server in servers { settle(server) }
       if isOver() || now >= end { return }
       let next = nextInstant(end)
       turnsAtThisInstant = next > now ? 0 : turnsAtThisInstant + 1
@@ -62,8 +80,8 @@ final class Network {
       now = max(now, next)
       while let (destination, datagram) = heap.popDue(now) { deliver(datagram, to: destination) }
       if let deadline = client.connection.deadline, deadline <= now { client.connection.handleTimeout(now: now) }
-      if let server, let deadline = server.connection.deadline, deadline <= now {
-        server.connection.handleTimeout(now: now)
+      for server in servers {
+        if let deadline = server.connection.deadline, deadline <= now { server.connection.handleTimeout(now: now) }
       }
       if let rebinding = rebindings.first, rebinding.time <= now {
         publicAddress = rebinding.address
@@ -74,10 +92,11 @@ final class Network {
 
   private func nextInstant(_ end: Instant) -> Instant {
     var next = end
-    for time in [
-      heap.nextTime, client.connection.deadline, server?.connection.deadline, rebindings.first?.time,
-    ] {
+    for time in [heap.nextTime, client.connection.deadline, rebindings.first?.time] {
       if let time { next = min(next, time) }
+    }
+    for server in servers {
+      if let time = server.connection.deadline { next = min(next, time) }
     }
     return next
   }
@@ -86,6 +105,7 @@ final class Network {
   private func settle(_ peer: Peer) {
     for _ in 0..<10_000 {
       peer.run()
+      route(peer)
       guard
         let batch = peer.connection.transmit(into: peer.buffer, maxSegments: peer.maxSegments, now: now)
       else { return }
@@ -103,29 +123,47 @@ final class Network {
     fault = "\(peer.role) never stops sending"
   }
 
-  private func send(_ bytes: [UInt8], _ batch: Transmission, from role: Role) {
-    note(bytes)
-    let arrivals: [Link.Arrival]
-    var path: Path
-    if role == .client {
-      arrivals = up.send(size: bytes.count, ecn: batch.ecn, now: now)
-      path = Path(local: batch.path.remote, remote: publicAddress)
-    } else {
-      if !isValidated {
-        unvalidatedSent += bytes.count
-        if unvalidatedSent > 3 * unvalidatedReceived {
-          fault = "amplification: \(unvalidatedSent) bytes for \(unvalidatedReceived)"
-        }
-      }
-      arrivals = down.send(size: bytes.count, ecn: batch.ecn, now: now)
-      // A NAT passes only what goes to its present mapping.
-      guard batch.path.remote == publicAddress else { return }
-      path = Path(local: Self.clientAddress, remote: batch.path.local)
+  /// Tells the endpoint what IDs the connection has issued and given up.
+  private func route(_ peer: Peer) {
+    let routes = peer.takeRoutes()
+    guard let handle = servers.firstIndex(where: { $0 === peer }) else { return }
+    for (id, isIssued) in routes {
+      if isIssued { serverEndpoint.add(id, handle) } else { serverEndpoint.remove(id) }
     }
+  }
+
+  private func send(_ bytes: [UInt8], _ batch: Transmission, from role: Role) {
+    role == .client
+      ? sendUp(bytes, from: batch.path.local, ecn: batch.ecn) : sendDown(bytes, to: batch.path.remote, ecn: batch.ecn)
+  }
+
+  private func sendUp(_ bytes: [UInt8], from local: SocketAddress, ecn: ECN) {
+    note(bytes)
+    let remote = local == Self.clientAddress ? publicAddress : local
+    let path = Path(local: Self.serverAddress, remote: remote)
+    schedule(bytes, path, up.send(size: bytes.count, ecn: ecn, now: now), to: .server)
+  }
+
+  private func sendDown(_ bytes: [UInt8], to remote: SocketAddress, ecn: ECN) {
+    note(bytes)
+    if !isValidated {
+      unvalidatedSent += bytes.count
+      if unvalidatedSent > 3 * unvalidatedReceived {
+        fault = "amplification: \(unvalidatedSent) bytes for \(unvalidatedReceived)"
+      }
+    }
+    let arrivals = down.send(size: bytes.count, ecn: ecn, now: now)
+    // A NAT passes only what goes to its present mapping.
+    guard remote == publicAddress || remote == Self.secondClientAddress else { return }
+    let local = remote == publicAddress ? Self.clientAddress : remote
+    schedule(bytes, Path(local: local, remote: Self.serverAddress), arrivals, to: .client)
+  }
+
+  private func schedule(_ bytes: [UInt8], _ path: Path, _ arrivals: [Link.Arrival], to destination: Destination) {
     for arrival in arrivals {
       var datagram = Datagram(bytes: bytes, path: path, ecn: arrival.ecn, isIntact: arrival.flippedBit == nil)
       if let bit = arrival.flippedBit { datagram.bytes[bit / 8] ^= 1 << UInt8(bit % 8) }
-      heap.add((role == .client ? .server : .client, datagram), at: arrival.time)
+      heap.add((destination, datagram), at: arrival.time)
     }
   }
 
@@ -142,16 +180,13 @@ final class Network {
       destination == .server
       ? Path(local: Self.serverAddress, remote: publicAddress)
       : Path(local: Self.clientAddress, remote: Self.serverAddress)
-    let datagram = Datagram(bytes: bytes, path: path, ecn: .notECT, isIntact: true)
-    switch destination {
-    case .client: feed(datagram, to: client)
-    case .server: deliverToServer(datagram)
-    }
+    deliver(Datagram(bytes: bytes, path: path, ecn: .notECT, isIntact: true), to: destination, isIntercepted: false)
   }
 
-  private func deliver(_ datagram: Datagram, to destination: Destination) {
-    for datagram in interceptor?(destination, datagram) ?? [datagram] {
+  private func deliver(_ datagram: Datagram, to destination: Destination, isIntercepted: Bool = true) {
+    for datagram in isIntercepted ? interceptor?(destination, datagram) ?? [datagram] : [datagram] {
       switch destination {
+      // The client's socket has one connection, and a stateless reset comes to no ID of its own.
       case .client: feed(datagram, to: client)
       case .server: deliverToServer(datagram)
       }
@@ -159,38 +194,34 @@ final class Network {
   }
 
   private func deliverToServer(_ datagram: Datagram) {
-    if server == nil {
-      // The endpoint's work: a connection begins with an authentic Initial packet in a datagram of full size.
-      guard datagram.isIntact, datagram.bytes.count >= 1200, let request = InitialRequest(firstDatagram: datagram.bytes)
-      else { return }
-      server = makeServer(request, datagram.path, now)
-    }
     if !isValidated {
       unvalidatedReceived += datagram.bytes.count
-      if datagram.isIntact, datagram.bytes.holdsHandshakePacket { isValidated = true }
+      // A flipped bit may lie in another of the coalesced packets.
+      if datagram.bytes.holdsHandshakePacket { isValidated = true }
     }
-    feed(datagram, to: server!)
+    let route = datagram.bytes.withUnsafeBytes {
+      serverEndpoint.route($0, from: datagram.path, now: now, reply: reply)
+    }
+    switch route {
+    case .connection(let index): feed(datagram, to: servers[index])
+    case .accept(let request):
+      // A token proves the address before any Handshake packet does.
+      if request.isAddressValidated { isValidated = true }
+      let server = makeServer(request, datagram.path, now, servers.count)
+      servers.append(server)
+      server.run()
+      self.route(server)
+      feed(datagram, to: server)
+    case .reply(let count): sendDown([UInt8](reply[..<count]), to: datagram.path.remote, ecn: .notECT)
+    case .drop: break
+    }
   }
 
-  func feed(_ datagram: Datagram, to peer: Peer) {
+  private func feed(_ datagram: Datagram, to peer: Peer) {
     var bytes = datagram.bytes
     bytes.withUnsafeMutableBytes {
       peer.connection.receive($0, path: datagram.path, ecn: datagram.ecn, now: now)
     }
-  }
-}
-
-extension InitialRequest {
-  /// The connection IDs of an Initial packet of version 1, without a token.
-  init?(firstDatagram bytes: [UInt8]) {
-    guard bytes.count > 7, bytes[0] & 0xf0 == 0xc0, bytes[1...4].elementsEqual([0, 0, 0, 1]) else { return nil }
-    let destinationEnd = 6 + Int(bytes[5])
-    guard destinationEnd < bytes.count else { return nil }
-    let sourceEnd = destinationEnd + 1 + Int(bytes[destinationEnd])
-    guard sourceEnd <= bytes.count, let destination = ConnectionID(Array(bytes[6..<destinationEnd])),
-      let source = ConnectionID(Array(bytes[destinationEnd + 1..<sourceEnd]))
-    else { return nil }
-    self.init(destinationID: destination, sourceID: source)
   }
 }
 

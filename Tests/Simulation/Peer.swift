@@ -8,7 +8,9 @@ final class Peer {
   var connection: Connection
   let role: Role
   let plan: TransferPlan
-  private(set) var events: [Event] = []
+  /// The connection IDs that this end has issued and not retired, and what its endpoint has not been told of them.
+  private(set) var connectionIDs: [ConnectionID] = []
+  private var routes: [(ConnectionID, isIssued: Bool)] = []
   private(set) var closeReason: CloseReason?
   private var sending: [StreamID: Int] = [:]
   private(set) var receivedBytes: [StreamID: Int] = [:]
@@ -41,12 +43,16 @@ final class Peer {
     while let event = connection.nextEvent() {
       if closeReason != nil { note("event after the last: \(event)") }
       handle(event)
-      events.append(event)
     }
     guard connection.isHandshakeComplete, closeReason == nil else { return }
     openStreams()
     for stream in sending.keys.sorted() { push(stream) }
     sendDatagrams()
+  }
+
+  func takeRoutes() -> [(ConnectionID, isIssued: Bool)] {
+    defer { routes.removeAll(keepingCapacity: true) }
+    return routes
   }
 
   private func note(_ text: String) { if fault == nil { fault = "\(role): \(text)" } }
@@ -64,8 +70,14 @@ final class Peer {
     case .datagramsReceived: readDatagrams()
     case .closed(let reason): closeReason = reason
     case .streamReset, .streamStopped: note("\(event)")
+    case .connectionIDIssued(let id):
+      connectionIDs.append(id)
+      routes.append((id, true))
+    case .connectionIDRetired(let id):
+      connectionIDs.removeAll { $0 == id }
+      routes.append((id, false))
     case .handshakeCompleted, .handshakeConfirmed, .earlyDataRejected, .streamWritable, .streamsAvailable,
-      .datagramsSendable, .connectionIDIssued, .connectionIDRetired, .pathChanged:
+      .datagramsSendable, .pathChanged:
       break
     }
   }

@@ -1,3 +1,4 @@
+import Glibc
 import QUIC
 import Wire
 
@@ -11,8 +12,15 @@ struct Scenario: CustomStringConvertible {
   var client = Configuration()
   var server = Configuration()
   var maxSegments = 8
+  var retry = Endpoint<Int>.RetryPolicy.never
 
   static let start = Instant.zero + .seconds(1)
+
+  /// `count` seeds from `first`, or as many times more as SIMULATION_SCALE says.
+  static func seeds(_ first: UInt64, _ count: UInt64) -> Range<UInt64> {
+    let scale = getenv("SIMULATION_SCALE").flatMap { UInt64(String(cString: $0)) } ?? 1
+    return first..<first + count * max(scale, 1)
+  }
 
   init(seed: UInt64) {
     self.seed = seed
@@ -21,6 +29,7 @@ struct Scenario: CustomStringConvertible {
     client.maxIdleTimeout = .seconds(240)
     server.handshakeTimeout = .seconds(120)
     server.maxIdleTimeout = .seconds(240)
+    server.statelessResetKey = [UInt8](repeating: 7, count: 32)
   }
 
   /// A path, a transfer and a pair of configurations drawn from the seed.
@@ -43,6 +52,7 @@ struct Scenario: CustomStringConvertible {
     scenario.server.initialMaxData = dice.chance(0.3) ? 20_000 : 3 << 19
     scenario.server.maxStreamsBidi = dice.chance(0.3) ? 2 : 100
     if dice.chance(0.3) { scenario.client.keyUpdateInterval = 50 }
+    if dice.chance(0.3) { scenario.retry = .always }
     if dice.chance(0.25) {
       let begin = start + .milliseconds(Int64(dice.below(1000)))
       let outage = begin..<begin + .milliseconds(Int64(dice.below(4000)))
@@ -63,14 +73,18 @@ struct Scenario: CustomStringConvertible {
         entropy: SeededEntropy(seed: seed &* 2)),
       plan: plan, maxSegments: maxSegments)
     let scenario = self
+    var endpoint = Endpoint<Int>.Configuration(acceptsConnections: true)
+    endpoint.retry = retry
+    endpoint.statelessResetKey = server.statelessResetKey
     let network = Network(
-      client: client, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: Self.start
-    ) { request, path, now in
+      client: client, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: Self.start,
+      server: endpoint, entropy: SeededEntropy(seed: seed &* 2 &+ 77)
+    ) { request, path, now, earlier in
       Peer(
         Connection(
           server: scenario.server, tls: ScriptedTLS(.server, seed: scenario.seed, sizes: scenario.handshake),
           path: path,
-          initial: request, now: now, entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1)),
+          initial: request, now: now, entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1 &+ UInt64(earlier) << 40)),
         plan: scenario.plan, maxSegments: scenario.maxSegments)
     }
     return network
@@ -81,7 +95,7 @@ extension Network {
   /// Both applications have sent and received everything.
   var isTransferDone: Bool { client.isDone && (server?.isDone ?? false) }
 
-  var firstFault: String? { fault ?? client.fault ?? server?.fault }
+  var firstFault: String? { fault ?? client.fault ?? servers.lazy.compactMap(\.fault).first }
 
   /// Runs the transfer, then closes from the client's side and runs until both ends have ended.
   func runToTheEnd(limit: Interval = .seconds(900)) {

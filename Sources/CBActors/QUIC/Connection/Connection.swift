@@ -113,7 +113,7 @@ public struct Connection: ~Copyable {
     self.init(
       role: .server, configuration, tls, path, now, entropy, destination: initial.sourceID,
       original: initial.originalDestinationID, isPathValidated: initial.isAddressValidated)
-    peerInitialSourceID = initial.sourceID
+    // The client's ID is believed once a packet with it proves authentic: the datagram that began this may be damaged.
     retrySourceID = initial.retrySourceID
     isOriginalIDRouted = true
     routedInitialID = initial.destinationID

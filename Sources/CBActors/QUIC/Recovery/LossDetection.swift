@@ -89,6 +89,10 @@ extension LossRecovery {
   mutating func noteCongestionEvent(_ body: (inout AnyController) -> Void) {
     let before = controller.recoveryStart
     body(&controller)
-    if controller.recoveryStart != before { statistics.congestionEvents += 1 }
+    guard controller.recoveryStart != before else { return }
+    statistics.congestionEvents += 1
+    // RFC 9002 §7.3.2: a single packet can be sent prior to
+    // reduction. It speeds up the repair.
+    mayExceedWindowOnce = true
   }
 }

@@ -43,6 +43,8 @@ struct LossRecovery: Sendable {
   var timerBase = Instant.zero
   private var isPacingLimited = false
   private var roundEnd: UInt64 = 0
+  /// One packet may leave though the window is full, since a recovery period has just begun.
+  var mayExceedWindowOnce = false
 
   /// The peer's max_ack_delay transport parameter.
   var peerMaxAckDelay = Interval.milliseconds(25)
@@ -93,9 +95,13 @@ struct LossRecovery: Sendable {
   /// Asked when there is something to send that counts in flight. Probes and bare ACKs need not ask.
   mutating func sendBudget(_ now: Instant) -> SendBudget {
     let window = controller.congestionWindow
+    guard !spaces[2].sent.isFull else { return .congestionLimited }
     // RFC 9002 §7: An endpoint MUST NOT send a packet if it would cause bytes_in_flight
-    // (see {{vars-of-interest}}) to be larger than the congestion window
-    guard window >= bytesInFlight + maximumDatagramSize, !spaces[2].sent.isFull else { return .congestionLimited }
+    // (see {{vars-of-interest}}) to be larger than the congestion window, unless the packet
+    // is sent on a PTO timer expiration (see {{pto}}) or when entering recovery
+    guard window >= bytesInFlight + maximumDatagramSize else {
+      return mayExceedWindowOnce ? .bytes(Int(maximumDatagramSize)) : .congestionLimited
+    }
     let paced = pacer.budget(now)
     guard paced > 0 else {
       isPacingLimited = true
@@ -139,6 +145,7 @@ struct LossRecovery: Sendable {
       packet.flags.insert(.inFlight)
       sampler.onSent(&packet, inFlightBefore: bytesInFlight)
       bytesInFlight += UInt64(packet.size)
+      mayExceedWindowOnce = false
       pacer.onSent(UInt64(packet.size))
       controller.onPacketSent(
         bytes: UInt64(packet.size), inFlight: bytesInFlight, isAppLimited: sampler.isAppLimited, now: now)

@@ -84,7 +84,10 @@ extension LossRecovery {
     if let earliest { return earliest }
     // RFC 9002 §6.2.2.1: the client MUST set the PTO timer if the client has not received an
     // acknowledgment for any of its Handshake packets and the handshake is not confirmed
-    if isPeerAddressValidationDone { return nil }
+    // And so does an end whose window is full of 1-RTT packets that the peer cannot read before the handshake
+    // ends: what was lost of that handshake would otherwise wait for room that nothing ever makes.
+    let waitsForHandshake = !isHandshakeConfirmed && hasHandshakeKeys && spaces[2].ackElicitingInFlight > 0
+    if isPeerAddressValidationDone, !waitsForHandshake { return nil }
     return (timerBase + rtt.probeTimeout * backoff, hasHandshakeKeys ? .handshake : .initial)
   }
 
