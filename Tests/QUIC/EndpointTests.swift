@@ -216,6 +216,34 @@ final class EndpointPair {
     #expect(pair.fromClient().isEmpty)
   }
 
+  @Test func resetsFindTheConnectionByItsPeersAddress() throws {
+    var endpoint = Endpoint<Int>(
+      Endpoint<Int>.Configuration(acceptsConnections: false), entropy: SeededEntropy(seed: 1))
+    let datagram = [0x41] + [UInt8](repeating: 5, count: 40)
+    func route() -> Endpoint<Int>.Route {
+      var reply = [UInt8](repeating: 0, count: 1_200)
+      return datagram.withUnsafeBytes { bytes in
+        reply.withUnsafeMutableBytes {
+          endpoint.route(bytes, from: ConnectionPair.clientPath, now: .zero, reply: $0)
+        }
+      }
+    }
+    guard case .drop(.unknownConnection) = route() else {
+      Issue.record("a stranger was routed")
+      return
+    }
+    endpoint.add(peer: ConnectionPair.clientPath.remote, 7)
+    guard case .connection(7) = route() else {
+      Issue.record("not routed")
+      return
+    }
+    endpoint.remove(peer: ConnectionPair.clientPath.remote)
+    guard case .drop(.unknownConnection) = route() else {
+      Issue.record("routed after removal")
+      return
+    }
+  }
+
   @Test func answersAreBounded() throws {
     var settings = configuration(.always)
     settings.repliesPerSecond = 10

@@ -9,6 +9,8 @@ extension Connection {
     let destinationID: ConnectionID
     let path: Path
     let arrival: Arrival
+    /// Bytes of the datagram that it came in.
+    let datagramSize: Int
     let now: Instant
     var isAckEliciting = false
     /// A frame that is not a probe: the peer has moved here if the path is new (RFC 9000 §9.1).

@@ -48,7 +48,7 @@ extension Connection {
     var sequence = active.peerIDSequence
     if context.destinationID != activeDestinationID, let fresh = peerIDs.takeUnused() { sequence = fresh.sequence }
     others.append(PathState(context.path, role: role, isValidated: false, peerIDSequence: sequence))
-    others[others.count - 1].bytesReceived = UInt64(MTUDiscovery.base)
+    others[others.count - 1].bytesReceived = UInt64(context.datagramSize)
     return others.count - 1
   }
 
@@ -71,8 +71,9 @@ extension Connection {
 
   private mutating func switchPath(from old: PathState) {
     counts.migrations += 1
-    // RFC 9000 §9.4: "a sender MUST reset the congestion controller and RTT estimator for the new path to initial values"
-    // unless "the only change in the peer's address is its port number".
+    // RFC 9000 §9.4: "an endpoint MUST immediately reset the congestion controller and round-trip time estimator for the
+    // new path to initial values" "unless the only change in the peer's address is its port number"; here already before
+    // the address is confirmed.
     let keeps = old.path.remote.ip == active.path.remote.ip && old.path.local == active.path.local
     recovery.onPathChanged(keepingState: keeps, now: clock)
     if !keeps {
@@ -152,8 +153,12 @@ extension Connection {
     var index = 0
     while index < others.count {
       if isDue(others[index].validationDeadline, now) {
-        release(others.remove(at: index))
-        continue
+        // One that was good once is where to return to if the active path fails.
+        guard others[index].isValidated else {
+          release(others.remove(at: index))
+          continue
+        }
+        others[index].stopChallenging()
       }
       if isDue(others[index].challengeDeadline, now) { others[index].challengeAgain() }
       index += 1
@@ -162,9 +167,16 @@ extension Connection {
 
   private func isDue(_ deadline: Instant?, _ now: Instant) -> Bool { deadline.map { $0 <= now } ?? false }
 
-  /// RFC 9000 §9.3.2: validation failed, and "the endpoint MUST revert to using the last validated peer address".
+  /// Validation of the active path has failed.
   private mutating func returnToValidatedPath() {
-    guard let index = others.lastIndex(where: { $0.isValidated }) else { return }
+    guard let index = others.lastIndex(where: { $0.isValidated }) else {
+      // RFC 9000 §9.3.2: "If an endpoint has no state about the last validated peer address, it MUST close the connection
+      // silently by discarding all connection state." A client's peer has not moved: it goes on trying.
+      if role == .server { finish(.localTransport(TransportError(.noViablePath, "no path could be validated"))) }
+      return
+    }
+    // RFC 9000 §9.3.2: "an endpoint MUST revert to using the last validated peer address when validation of a new peer
+    // address fails."
     let failed = active
     active = others.remove(at: index)
     switchPath(from: failed)

@@ -118,7 +118,7 @@ extension Connection {
       opened = openLong(packet, header, path: path, ecn: ecn)
     }
     guard let opened else { return }
-    accept(opened, header, path: path, arrival: arrival, ecn: ecn, now: now)
+    accept(opened, header, datagramSize: datagramSize, path: path, arrival: arrival, ecn: ecn, now: now)
   }
 
   /// The packet's connection IDs are this connection's.
@@ -127,8 +127,8 @@ extension Connection {
     guard localIDs.contains(header.destinationID) || (role == .server && header.destinationID == routedInitialID) else {
       return false
     }
-    // RFC 9000 §7.2: "any subsequent packets it receives on that connection MUST be discarded if they include a
-    // different value" of the Source Connection ID.
+    // RFC 9000 §7.2: "it MUST discard any subsequent packet it receives on that connection with a different Source
+    // Connection ID."
     return peerInitialSourceID == nil || header.sourceID == peerInitialSourceID
   }
 
@@ -235,7 +235,8 @@ extension Connection {
 
   /// An authentic packet: its frames are processed, and then it counts as received.
   private mutating func accept(
-    _ packet: OpenedPacket, _ header: PacketHeader, path: Path, arrival: Arrival, ecn: ECN, now: Instant
+    _ packet: OpenedPacket, _ header: PacketHeader, datagramSize: Int, path: Path, arrival: Arrival, ecn: ECN,
+    now: Instant
   ) {
     // RFC 9000 §12.3: "A receiver MUST discard a newly unprotected packet unless it is certain that it has not processed
     // another packet with the same packet number from the same packet number space."
@@ -247,7 +248,7 @@ extension Connection {
     noteFirstPackets(packet.level, header)
     var context = PacketContext(
       level: packet.level, packetNumber: packet.packetNumber, destinationID: header.destinationID, path: path,
-      arrival: arrival, now: now)
+      arrival: arrival, datagramSize: datagramSize, now: now)
     do throws(TransportError) {
       try processFrames(UnsafeRawBufferPointer(packet.payload), &context)
     } catch {

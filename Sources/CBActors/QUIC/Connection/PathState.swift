@@ -63,6 +63,10 @@ struct PathState {
 
   mutating func endValidation() {
     isValidated = true
+    stopChallenging()
+  }
+
+  mutating func stopChallenging() {
     challenges.removeAll(keepingCapacity: true)
     isChallengeDue = false
     challengeDeadline = nil

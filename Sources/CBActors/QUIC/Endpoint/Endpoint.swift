@@ -67,6 +67,9 @@ public struct Endpoint<Handle> {
   private let tokenKey: TokenKey
   private let resetKey: StatelessResetKey?
   private var handles: [ConnectionID: Handle] = [:]
+  private var peers: [SocketAddress: Handle] = [:]
+  /// The ID that the last datagram was for: the next one's, more often than not.
+  private var last: (id: ConnectionID, handle: Handle)?
   /// Handshakes begun and not finished, as the owner counts them.
   public var halfOpen = 0
   /// Datagrams dropped, by reason.
@@ -85,14 +88,25 @@ public struct Endpoint<Handle> {
     resetKey = configuration.statelessResetKey.map { StatelessResetKey($0) }
   }
 
+  /// Gives a peer's stateless resets, which carry no connection ID, to the connection that was made to its address
+  /// (RFC 9000 §10.3.1). For a client; of several connections to one address the last one added gets them.
+  public mutating func add(peer address: SocketAddress, _ handle: Handle) { peers[address] = handle }
+  public mutating func remove(peer address: SocketAddress) { peers[address] = nil }
+
   /// Connection IDs routed.
   public var count: Int { handles.count }
 
   /// Routes an ID, from `.connectionIDIssued` on.
-  public mutating func add(_ id: ConnectionID, _ handle: Handle) { handles[id] = handle }
+  public mutating func add(_ id: ConnectionID, _ handle: Handle) {
+    handles[id] = handle
+    last = nil
+  }
 
   /// Stops routing an ID, at `.connectionIDRetired` or when its connection is drained.
-  public mutating func remove(_ id: ConnectionID) { handles[id] = nil }
+  public mutating func remove(_ id: ConnectionID) {
+    handles[id] = nil
+    last = nil
+  }
 
   public func handle(for id: ConnectionID) -> Handle? { handles[id] }
 
@@ -105,7 +119,14 @@ public struct Endpoint<Handle> {
     guard let header = InvariantHeader(datagram, shortIDLength: configuration.connectionIDLength) else {
       return drop(.malformed)
     }
-    if let id = ConnectionID(header.destinationID), let handle = handles[id] { return .connection(handle) }
+    if let id = ConnectionID(header.destinationID) {
+      if let last, last.id == id { return .connection(last.handle) }
+      if let handle = handles[id] {
+        last = (id, handle)
+        return .connection(handle)
+      }
+    }
+    if header.version == nil, let handle = peers[path.remote] { return .connection(handle) }
     guard let version = header.version else { return resetIfKnown(datagram, header, now: now, reply: reply) }
     guard configuration.acceptsConnections else { return drop(.unknownConnection) }
     guard version.isSupported else { return negotiate(datagram, header, version, now: now, reply: reply) }
