@@ -160,7 +160,7 @@ let package = Package(
     .executableTarget(
       name: "cbterm",
       dependencies: [
-        "CBClient", "CReadline", "Settings",
+        "CBClient", "CReadline", "Wire", "Settings",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

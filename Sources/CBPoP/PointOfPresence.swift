@@ -1,4 +1,5 @@
 import CBActors
+import Crypto
 import DNS
 public import Foundation
 import HTTP3
@@ -67,7 +68,8 @@ public struct PointOfPresence: Service {
         certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
       let issuers = TrustedIssuers(try settings.trustProfiles.map { try Identity.TrustProfile($0) })
       let serving = try await serve(
-        on: ring, identity: identity, issuers: issuers, limits: limits, counters: counters, ready: Ready(addresses: []))
+        on: ring, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
+        counters: counters, ready: Ready(addresses: []))
       await waitAndDrain(serving, limits)
       return
     }
@@ -79,6 +81,7 @@ public struct PointOfPresence: Service {
       certificateChainFile: certificate.chainFile.path, privateKeyFile: certificate.keyFile.path)
     var issuerSettings = DevIssuer.Configuration()
     issuerSettings.address = settings.dev.issuerAddress
+    issuerSettings.keyFile = development.stateDirectory.appendingPathComponent("issuer-key.pem")
     let issuer = try DevIssuer(configuration: issuerSettings, logger: logger)
     let dns = DevelopmentDNS(
       ring: ring, zone: try DevelopmentDNS.zone(domain: settings.dev.domain, listening: settings.listen))
@@ -93,7 +96,8 @@ public struct PointOfPresence: Service {
         addresses: [], issuer: name, dns: "\(dnsAddress)",
         certificateAuthorityFile: certificate.certificateAuthorityFile.path)
       let serving = try await serve(
-        on: ring, identity: identity, issuers: TrustedIssuers(profiles), limits: limits, counters: counters,
+        on: ring, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
+        limits: limits, counters: counters,
         ready: ready)
       await waitAndDrain(serving, limits)
       await dns.stop()
@@ -104,7 +108,7 @@ public struct PointOfPresence: Service {
   // MARK: Serving
 
   private func serve(
-    on ring: RingExecutor, identity: TLSIdentity, issuers: TrustedIssuers, limits: TunnelLimits,
+    on ring: RingExecutor, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers, limits: TunnelLimits,
     counters: RequestCounters, ready: Ready
   ) async throws -> [QUICEndpoint] {
     let tls = try ServerTLSContext(identity: identity, applicationProtocols: ["h3"])
@@ -114,11 +118,13 @@ public struct PointOfPresence: Service {
       udpIdleTimeout: settings.limits.udpIdleTimeout, tcpIdleTimeout: settings.limits.tcpIdleTimeout,
       connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
       counters: counters, logger: logger)
+    var configuration = QUIC.Configuration(settings.transport)
+    configuration.statelessResetKey = try Self.statelessResetKey(from: keyFile)
     var ready = ready
     var endpoints: [QUICEndpoint] = []
     for address in settings.listen {
       let endpoint = QUICEndpoint(
-        ring: ring, configuration: QUIC.Configuration(settings.transport),
+        ring: ring, configuration: configuration,
         acceptance: QUICEndpoint.Acceptance(
           maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),
           makeDelegate: { ring, remote in try PoPConnection(ring: ring, services: services, remote: remote) },
@@ -135,6 +141,15 @@ public struct PointOfPresence: Service {
     await issuers.warm(at: Date())
     onReady(ready)
     return endpoints
+  }
+
+  /// A key that outlives the process, so that a PoP that was killed can tell its clients at once that it no
+  /// longer knows their connections (RFC 9000 §10.3.2): derived from the TLS key, which is as secret and as old.
+  private static func statelessResetKey(from keyFile: String) throws -> [UInt8] {
+    let secret = SymmetricKey(data: try Data(contentsOf: URL(fileURLWithPath: keyFile)))
+    let derived = HKDF<SHA256>.deriveKey(
+      inputKeyMaterial: secret, info: Data("cloudbridge stateless reset".utf8), outputByteCount: 32)
+    return derived.withUnsafeBytes { Array($0) }
   }
 
   private func waitAndDrain(_ endpoints: [QUICEndpoint], _ limits: TunnelLimits) async {
@@ -164,4 +179,9 @@ public enum PoPStartError: Error, Hashable, Sendable, CustomStringConvertible {
     case .cannotListen(let address, let reason): "cannot listen on \(address) (UDP): \(reason)"
     }
   }
+}
+
+extension PointOfPresence: CustomStringConvertible {
+  /// The name alone: a service is printed whole by whoever runs it.
+  public var description: String { "PointOfPresence(\(settings.name))" }
 }

@@ -64,7 +64,8 @@ struct Main: ParsableCommand {
     }
     // This thread is still the only one: every other inherits its signal mask.
     Signals.block(isInteractive: command.isInteractive)
-    Task { Foundation.exit(await command.start()) }
+    // Detached: a program's main runs on the main actor, whose thread waits below.
+    Task.detached { Foundation.exit(await command.start()) }
     while true { pause() }
   }
 

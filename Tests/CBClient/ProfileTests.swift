@@ -34,7 +34,7 @@ private let least = "pop: {domain: pop.test}\nidentity: {issuer: 'https://login.
     #expect(profile.name == "least")
     #expect(profile.pop.port == 443)
     #expect(profile.pop.trust == .init(caFile: nil, systemRoots: true, pins: []))
-    #expect(profile.identity.clientID == "cloudbridge")
+    #expect(profile.identity.clientID == "cbterm")
     #expect(profile.identity.scopes == ["openid", "profile", "email", "offline_access"])
     #expect(profile.transport.congestion == .cubic)
     #expect(profile.transport.idleTimeout == .seconds(30))

@@ -132,7 +132,6 @@ import Wire
       }
       hasDamaged = true
       var damaged = datagram
-      damaged.isIntact = false
       damaged.bytes[6 + Int(datagram.bytes[5]) + 3] ^= 0x10
       return [damaged]
     }

@@ -18,7 +18,6 @@ import Wire
         var delivered = [datagram]
         for _ in 0..<dice.below(4) {
           var copy = datagram
-          copy.isIntact = false
           copy.bytes = Self.damage(datagram.bytes, former, &dice)
           delivered.append(copy)
         }

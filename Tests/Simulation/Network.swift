@@ -7,7 +7,6 @@ final class Network {
     var bytes: [UInt8]
     var path: Path
     var ecn: ECN
-    var isIntact: Bool
   }
 
   enum Destination { case client, server }
@@ -161,7 +160,7 @@ final class Network {
 
   private func schedule(_ bytes: [UInt8], _ path: Path, _ arrivals: [Link.Arrival], to destination: Destination) {
     for arrival in arrivals {
-      var datagram = Datagram(bytes: bytes, path: path, ecn: arrival.ecn, isIntact: arrival.flippedBit == nil)
+      var datagram = Datagram(bytes: bytes, path: path, ecn: arrival.ecn)
       if let bit = arrival.flippedBit { datagram.bytes[bit / 8] ^= 1 << UInt8(bit % 8) }
       heap.add((destination, datagram), at: arrival.time)
     }
@@ -180,7 +179,7 @@ final class Network {
       destination == .server
       ? Path(local: Self.serverAddress, remote: publicAddress)
       : Path(local: Self.clientAddress, remote: Self.serverAddress)
-    deliver(Datagram(bytes: bytes, path: path, ecn: .notECT, isIntact: true), to: destination, isIntercepted: false)
+    deliver(Datagram(bytes: bytes, path: path, ecn: .notECT), to: destination, isIntercepted: false)
   }
 
   private func deliver(_ datagram: Datagram, to destination: Destination, isIntercepted: Bool = true) {

@@ -226,15 +226,18 @@ private func document(_ line: String) throws -> [String: Any] {
 @Suite struct EventTests {
   @Test func eventsAreToldUnlessTheCommandTells() {
     let format = ScreenFormat.plain
-    #expect(EventRendering.line(.stateChanged(.connected, pop: "fra1"), whileBusy: true, format) == nil)
+    func line(_ event: ClientEvent, _ state: ConnectionState) -> String? {
+      EventRendering.line(event, before: state, names: ["dns"], format)
+    }
+    #expect(line(.stateChanged(.connected, pop: "fra1"), .connecting) == nil)
+    #expect(line(.stateChanged(.connected, pop: "fra1"), .reconnecting) == "● connected to fra1")
+    #expect(line(.stateChanged(.disconnected, pop: nil), .disconnecting) == nil)
+    #expect(line(.connectionLost(reason: "idle time-out"), .connected) == "● connection lost: idle time-out")
     #expect(
-      EventRendering.line(.stateChanged(.connected, pop: "fra1"), whileBusy: false, format) == "● connected to fra1")
-    #expect(
-      EventRendering.line(.connectionLost(reason: "idle time-out"), whileBusy: true, format)
-        == "● connection lost: idle time-out")
-    #expect(
-      EventRendering.line(.reconnecting(seconds: 1.25, attempt: 2, reason: "no answer"), whileBusy: false, format)
+      line(.reconnecting(seconds: 1.25, attempt: 2, reason: "no answer"), .reconnecting)
         == "● attempt 2 in 1.2 s (no answer)")
+    #expect(line(.tunnelClosed(name: "dns", reason: "target gone"), .connected) == "● tunnel dns closed: target gone")
+    #expect(line(.tunnelClosed(name: "removed", reason: "removed"), .connected) == nil)
   }
 
   @Test func thePromptFollowsTheState() async throws {

@@ -123,6 +123,7 @@ public actor QUICEndpoint {
       .client, configuration, tls: tls, path: path, now: ring.refreshNow(),
       settings: settings, endpoint: self, socket: RingBound(socket))
     sessions[ObjectIdentifier(session)] = session
+    core.add(peer: remote, session)
     session.assumeIsolated {
       $0.setDelegate(delegate)
       $0.markDirty()
@@ -144,7 +145,11 @@ public actor QUICEndpoint {
   func sessionIsBlocked(_ session: HTTP3Session) { blocked.append(session) }
 
   func remove(_ session: HTTP3Session) {
-    guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil, sessions.isEmpty else { return }
+    guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+    if acceptance == nil, !sessions.values.contains(where: { $0.remote == session.remote }) {
+      core.remove(peer: session.remote)
+    }
+    guard sessions.isEmpty else { return }
     for waiter in stoppedWaiters { waiter.resume() }
     stoppedWaiters = []
   }

@@ -44,10 +44,10 @@ actor CloudBridgeClient: ClientEngine {
     }
     self.ring = ring
     let resolver = Resolver(ring: ring, configuration: StubResolver.Configuration(profile.dns))
-    let endpoints = LocalEndpoints(ring: ring) { 
+    let endpoints = LocalEndpoints(ring: ring) {
       QUICEndpoint(
         ring: $0, configuration: QUIC.Configuration(profile.transport), acceptance: nil, logger: log.logger("quic"))
-     }
+    }
     self.endpoints = endpoints
     let finder = PoPFinder(profile: profile, resolver: resolver, tls: tls, endpoints: endpoints)
     self.finder = finder

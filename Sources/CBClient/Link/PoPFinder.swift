@@ -191,22 +191,38 @@ actor PoPFinder {
     case failed(Int, String)
   }
 
+  /// How long a candidate may take to answer before a list is shown without it.
+  private static let measurementTime = 3
+
+  private nonisolated func measure(_ candidate: Candidate) async -> PoPCandidate {
+    var measured = PoPCandidate(name: candidate.name, address: "\(candidate.address)", source: candidate.source)
+    let attempt = Task { () async throws(ClientError) in try await self.connect(to: candidate) }
+    let watch = Task {
+      try await Task.sleep(for: .seconds(Self.measurementTime))
+      attempt.cancel()
+    }
+    defer { watch.cancel() }
+    do {
+      let found = try await withTaskCancellationHandler {
+        try await attempt.value
+      } onCancel: {
+        attempt.cancel()
+      }
+      measured.rttMilliseconds = Double(found.rtt.microseconds) / 1_000
+      await found.session.close()
+    } catch let error as ClientError where !attempt.isCancelled {
+      measured.failure = error.message
+    } catch {
+      measured.failure = "no answer in \(Self.measurementTime) s"
+    }
+    return measured
+  }
+
   /// Measures the handshake with every candidate, all at once.
   nonisolated func measure(_ candidates: [Candidate]) async -> [PoPCandidate] {
     await withTaskGroup(of: (Int, PoPCandidate).self) { group in
       for (index, candidate) in candidates.enumerated() {
-        group.addTask {
-          var measured = PoPCandidate(
-            name: candidate.name, address: "\(candidate.address)", source: candidate.source)
-          do throws(ClientError) {
-            let found = try await self.connect(to: candidate)
-            measured.rttMilliseconds = Double(found.rtt.microseconds) / 1_000
-            await found.session.close()
-          } catch {
-            measured.failure = error.message
-          }
-          return (index, measured)
-        }
+        group.addTask { (index, await self.measure(candidate)) }
       }
       var all: [(Int, PoPCandidate)] = []
       for await result in group { all.append(result) }

@@ -84,7 +84,7 @@ public struct DevelopmentCertificate: Sendable {
   }
 
   /// Writes beside the file and renames, so that no reader sees half a file or a key that others can read.
-  private static func write(_ text: String, to file: URL, mode: Int) throws {
+  static func write(_ text: String, to file: URL, mode: Int) throws {
     let temporary = file.appendingPathExtension("new")
     try? FileManager.default.removeItem(at: temporary)
     guard

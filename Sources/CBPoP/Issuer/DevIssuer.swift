@@ -1,4 +1,4 @@
-public import FoundationEssentials
+public import Foundation
 import HTTPTypes
 import Hummingbird
 import Identity
@@ -10,8 +10,8 @@ public import Wire
 /// An OpenID provider for development: the device flow of RFC 8628 with no accounts behind it.
 ///
 /// Whoever can reach it can sign in as anyone, so it binds to loopback addresses alone, and answers
-/// only requests that name one: a web page that rebinds its own name to 127.0.0.1 is refused. Its key
-/// is made at start; a restart ends every session.
+/// only requests that name one: a web page that rebinds its own name to 127.0.0.1 is refused. A restart
+/// ends every session; access tokens stay good where the key is kept in a file.
 ///
 ///     curl -d user_code=BCDF-GHJK -d user=alice -d action=approve http://127.0.0.1:8081/device
 public struct DevIssuer: Service {
@@ -27,6 +27,8 @@ public struct DevIssuer: Service {
     /// What access tokens carry in `aud`, besides the client's identifier.
     public var audience = "cloudbridge"
     public var algorithm = SigningAlgorithm.es256
+    /// Where an ES256 key is kept over restarts; nil makes a new key each time.
+    public var keyFile: URL?
     /// Seconds a device code lives.
     public var codeLifetime = 300
     /// Seconds between two polls; 1 to 5.
@@ -84,7 +86,9 @@ public struct DevIssuer: Service {
     self.configuration = configuration
     self.logger = logger
     desk = DevIssuerDesk(
-      configuration: configuration, mint: try TokenMint(configuration.algorithm, entropy: entropy),
+      configuration: configuration,
+      mint: try configuration.keyFile.map { try TokenMint(keyFile: $0) }
+        ?? TokenMint(configuration.algorithm, entropy: entropy),
       now: now, entropy: entropy)
   }
 

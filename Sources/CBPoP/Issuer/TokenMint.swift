@@ -1,10 +1,11 @@
 import Crypto
 import CryptoExtras
-import FoundationEssentials
+import Foundation
 import Identity
 import Wire
 
-/// The development issuer's signing key, made at start and gone with the process.
+/// The development issuer's signing key: made at start, or an ES256 key kept in a file so that a sign-in
+/// outlives a restart.
 struct TokenMint: Sendable {
   private enum Key: Sendable {
     case es256(P256.Signing.PrivateKey)
@@ -14,6 +15,19 @@ struct TokenMint: Sendable {
 
   private let key: Key
   private let keyID: String
+
+  /// Reads the key from a PEM file, or makes one and keeps it there with mode 0600.
+  init(keyFile: URL) throws {
+    let key: P256.Signing.PrivateKey
+    if let kept = try? P256.Signing.PrivateKey(pemRepresentation: String(contentsOf: keyFile, encoding: .utf8)) {
+      key = kept
+    } else {
+      key = P256.Signing.PrivateKey()
+      try DevelopmentCertificate.write(key.pemRepresentation, to: keyFile, mode: 0o600)
+    }
+    self.key = .es256(key)
+    keyID = Base64URL.encode(Array(SHA256.hash(data: key.publicKey.rawRepresentation).prefix(9)))
+  }
 
   init(_ algorithm: DevIssuer.SigningAlgorithm, entropy: any EntropySource) throws {
     keyID = Base64URL.encode(entropy.bytes(9))

@@ -166,7 +166,8 @@ actor PoPConnection {
     } catch {
       services.counters.count { $0.tokensRefused[error.label, default: 0] += 1 }
       logger.info("token refused: \(error)")
-      throw Rejection(status: error.isTransient ? 503 : 401, "\(error)")
+      if case .keysUnavailable = error { throw Rejection(status: 503, "\(error)") }
+      throw Rejection(status: 401, "\(error)")
     }
   }
 

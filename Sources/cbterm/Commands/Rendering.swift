@@ -234,21 +234,26 @@ enum LogRendering {
 }
 
 enum EventRendering {
-  /// The line that tells of an event, or nil where the running command tells of it itself.
-  static func line(_ event: ClientEvent, whileBusy: Bool, _ format: ScreenFormat) -> String? {
+  /// The line that tells of an event, or nil where the command that caused it tells of it itself. Events come
+  /// on their own way, before or after that command's end: what they mean must not hang on when they come.
+  ///
+  /// - Parameters:
+  ///   - state: the state before the event. Out of a reconnection, changes come by themselves.
+  ///   - tunnels: those that are believed open; `tunnel remove` takes its own from the list.
+  static func line(
+    _ event: ClientEvent, before state: ConnectionState, names tunnels: [String], _ format: ScreenFormat
+  ) -> String? {
     func mark(_ tone: Style.Tone) -> String { format.style(format.isUnicode ? "●" : "*", tone) }
     switch event {
     case .stateChanged(.connected, let pop):
-      return whileBusy ? nil : "\(mark(.good)) connected to \((pop ?? "the PoP").printable)"
-    case .stateChanged(.disconnected, _): return whileBusy ? nil : "\(mark(.dim)) disconnected"
-    case .stateChanged: return nil
+      return state == .reconnecting ? "\(mark(.good)) connected to \((pop ?? "the PoP").printable)" : nil
+    case .stateChanged(.disconnected, _): return state == .reconnecting ? "\(mark(.dim)) disconnected" : nil
+    case .stateChanged, .tunnelOpened: return nil
     case .connectionLost(let reason): return "\(mark(.bad)) connection lost: \(reason.printable)"
     case .reconnecting(let seconds, let attempt, let reason):
       return "\(mark(.warning)) attempt \(attempt) in \(Quantity.fixed(seconds, 1)) s (\(reason.printable))"
-    case .tunnelOpened(let name, let listen, let target):
-      return whileBusy ? nil : "\(mark(.good)) tunnel \(name.printable): \(listen.printable) to \(target.printable)"
     case .tunnelClosed(let name, let reason):
-      return whileBusy ? nil : "\(mark(.dim)) tunnel \(name.printable) closed: \(reason.printable)"
+      return tunnels.contains(name) ? "\(mark(.dim)) tunnel \(name.printable) closed: \(reason.printable)" : nil
     case .flowRefused(let target, let reason):
       return "\(mark(.warning)) \(target.printable) refused: \(reason.printable)"
     case .signInNeeded(let reason): return "\(mark(.warning)) sign in again: \(reason.printable)"

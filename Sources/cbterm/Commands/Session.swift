@@ -36,8 +36,6 @@ actor Session {
   private(set) var profileName: String?
   private var eventTask: Task<Void, Never>?
   private var debugTask: Task<Void, Never>?
-  /// Whether the command that runs reports its own changes of state.
-  private var isBusy = false
   /// Set by `quit`.
   private(set) var hasQuit = false
   /// Called, on no particular thread, when ``prompt`` has changed.
@@ -84,8 +82,6 @@ actor Session {
       return report(error, command: words.first ?? "", json: options.json || words.contains("--json"))
     }
     let json = options.json || parsed.asksForJSON
-    isBusy = true
-    defer { isBusy = false }
     do throws(ClientError) {
       let answer = try await perform(parsed.command, json: json)
       screen.progress(nil)
@@ -180,6 +176,8 @@ actor Session {
   // MARK: - Events
 
   private func take(_ event: ClientEvent) {
+    let text = EventRendering.line(
+      event, before: shared.prompt.withLock { $0.state }, names: tunnelNames, screen.noteFormat)
     if case .stateChanged(let state, let pop) = event {
       changePrompt {
         $0.state = state
@@ -192,8 +190,10 @@ actor Session {
     case .tunnelClosed(let name, _): shared.names.withLock { $0.tunnels.removeAll { $0 == name } }
     default: break
     }
-    if let text = EventRendering.line(event, whileBusy: isBusy, screen.noteFormat) { screen.note(text) }
+    if let text { screen.note(text) }
   }
+
+  private var tunnelNames: [String] { shared.names.withLock { $0.tunnels } }
 
   private func changePrompt(_ change: (inout PromptState) -> Void) {
     shared.prompt.withLock { change(&$0) }

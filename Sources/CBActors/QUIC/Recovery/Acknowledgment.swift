@@ -71,7 +71,7 @@ extension LossRecovery {
       sample.bytesAckedPastRecovery = isRecovering ? 0 : batch.bytesPastRecovery
       sample.priorInFlight = priorInFlight
       sample.inFlight = bytesInFlight
-      sample.isPacingLimited = wasPacingLimited
+      sample.isPacingLimited = isPacingLimited
       sample.rttSample = rttSample
       sample.bytesLost = losses.bytes
       sample.delivery = sampler.sample(minimumRTT: rtt.minimum, now: now)

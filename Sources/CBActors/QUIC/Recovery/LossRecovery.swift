@@ -41,7 +41,8 @@ struct LossRecovery: Sendable {
   var probeTimeoutCount = 0
   /// The start of a PTO that runs with nothing in flight.
   var timerBase = Instant.zero
-  private var isPacingLimited = false
+  /// The pacer has held packets back since the last ACK.
+  private(set) var isPacingLimited = false
   private var roundEnd: UInt64 = 0
   /// One packet may leave though the window is full, since a recovery period has just begun.
   var mayExceedWindowOnce = false
@@ -249,9 +250,6 @@ struct LossRecovery: Sendable {
     pacer.setMaximumDatagramSize(maximumDatagramSize)
   }
 
-  /// 0-RTT was refused, or an address was validated: the timers start from here.
-  mutating func restartTimers(now: Instant) { timerBase = now }
-
   // Called by the ACK's processing.
 
   mutating func takeRTTSample(_ sample: Interval, ackDelay: Interval, now: Instant) {
@@ -282,6 +280,4 @@ struct LossRecovery: Sendable {
     roundEnd = sampler.delivered
     return true
   }
-
-  var wasPacingLimited: Bool { isPacingLimited }
 }
