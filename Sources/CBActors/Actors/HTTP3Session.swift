@@ -199,8 +199,10 @@ public actor HTTP3Session {
         handlers[stream]?.handler.receive(fields: fields, finished: false)
       case .dataReadable(let stream): read(stream)
       case .dataWritable(let stream): handlers[stream]?.handler.writable()
-      case .streamReset(let stream, let code), .streamStopped(let stream, let code):
-        end(stream, .reset(code: code.rawValue))
+      case .streamReset(let stream, let code): end(stream, .reset(code: code.rawValue))
+      case .streamStopped(let stream, let code):
+        handlers[stream]?.handler.peerStoppedReading(code: code.rawValue)
+        finishedWriting(stream)
       case .streamFailed(let stream, let error): end(stream, .reset(code: error.code.rawValue))
       case .datagramsReceived:
         http.readDatagrams(on: &quic) { stream, payload in

@@ -25,12 +25,16 @@ public protocol RequestStreamHandler: AnyObject, Sendable {
   /// A short send may be continued.
   nonisolated func writable()
 
+  /// The peer reads no more of what we send; a response may still come.
+  nonisolated func peerStoppedReading(code: UInt64)
+
   /// The stream is over in both directions, or broken; nothing follows.
   nonisolated func ended(_ reason: RequestStreamEnd)
 }
 
 extension RequestStreamHandler {
   public nonisolated func receive(datagram: UnsafeRawBufferPointer) {}
+  public nonisolated func peerStoppedReading(code: UInt64) {}
 }
 
 /// Why a request stream ended.

@@ -153,6 +153,13 @@ public actor TCPTunnel {
     return written
   }
 
+  /// Before the response this is a refusal that is about to be explained; later, bytes would be lost.
+  private func peerStoppedReading(_ code: UInt64) {
+    guard !isOver, connection != nil, let stream else { return }
+    session.assumeIsolated { $0.cancel(stream, code: .requestCancelled) }
+    streamIsOver(.reset(code: code))
+  }
+
   private func receiveStreamEnd() {
     guard !isOver else { return }
     streamEnded = true
@@ -246,6 +253,7 @@ extension TCPTunnel: RequestStreamHandler {
   }
   public nonisolated func receiveEnd() { assumeIsolated { $0.receiveStreamEnd() } }
   public nonisolated func writable() { assumeIsolated { $0.connection?.resumeReading() } }
+  public nonisolated func peerStoppedReading(code: UInt64) { assumeIsolated { $0.peerStoppedReading(code) } }
   public nonisolated func ended(_ reason: RequestStreamEnd) { assumeIsolated { $0.streamIsOver(reason) } }
 }
 

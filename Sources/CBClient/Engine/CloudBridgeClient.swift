@@ -302,7 +302,7 @@ extension ClientTLSContext {
 
 extension QUIC.Configuration {
   init(_ transport: Profile.Transport) {
-    self.init()
+    self = .tunnels
     maxIdleTimeout = transport.idleTimeout
     handshakeTimeout = transport.handshakeTimeout
     keepAliveInterval = transport.keepAlive

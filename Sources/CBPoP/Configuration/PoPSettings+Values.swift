@@ -9,11 +9,10 @@ import Wire
 
 extension QUIC.Configuration {
   init(_ transport: PoPSettings.Transport) {
-    self.init()
+    self = .tunnels
     maxIdleTimeout = transport.idleTimeout
     handshakeTimeout = transport.handshakeTimeout
     maximumMTU = transport.maximumMTU
-    maxStreamsBidi = 2_048
     congestion =
       switch transport.congestion {
       case .cubic: .cubic

@@ -1,0 +1,16 @@
+public import QUIC
+
+extension QUIC.Configuration {
+  /// For a connection that carries many tunnels: each stream begins small and grows while its reader keeps
+  /// up, and the connection's window is many of those, so that readers that have stopped hold back no other.
+  public static var tunnels: QUIC.Configuration {
+    var configuration = QUIC.Configuration()
+    configuration.initialMaxStreamDataBidiLocal = 512 << 10
+    configuration.initialMaxStreamDataBidiRemote = 512 << 10
+    configuration.maximumStreamWindow = 8 << 20
+    configuration.initialMaxData = 32 << 20
+    configuration.maximumConnectionWindow = 64 << 20
+    configuration.maxStreamsBidi = 2_048
+    return configuration
+  }
+}
