@@ -47,6 +47,10 @@ public actor HTTP3Session {
   private var readyWaiters: [CheckedContinuation<Void, any Error>] = []
   private var closedWaiters: [CheckedContinuation<Void, Never>] = []
 
+  /// Datagrams that overtook their request (RFC 9297 §2.1 lets a receiver keep them for about a round trip).
+  private var early: [(stream: StreamID, payload: [UInt8])] = []
+  private static let earlyLimit = 64
+
   private struct BoundStream {
     var handler: any RequestStreamHandler
     var readingEnded = false
@@ -206,7 +210,11 @@ public actor HTTP3Session {
       case .streamFailed(let stream, let error): end(stream, .reset(code: error.code.rawValue))
       case .datagramsReceived:
         http.readDatagrams(on: &quic) { stream, payload in
-          handlers[stream]?.handler.receive(datagram: payload)
+          if let bound = handlers[stream] {
+            bound.handler.receive(datagram: payload)
+          } else if role == .server, early.count < Self.earlyLimit {
+            early.append((stream, Array(payload)))
+          }
         }
       case .goAway, .requestsAvailable, .datagramsSendable, .connectionError, .closed: break
       }
@@ -358,6 +366,12 @@ extension HTTP3Session {
 
   private func bind(_ stream: StreamID, to handler: any RequestStreamHandler) {
     handlers[stream] = BoundStream(handler: handler)
+    guard !early.isEmpty else { return }
+    let waiting = early
+    early = waiting.filter { $0.stream > stream }
+    for datagram in waiting where datagram.stream == stream {
+      datagram.payload.withUnsafeBytes { handler.receive(datagram: $0) }
+    }
   }
 }
 

@@ -38,11 +38,11 @@ actor UDPAssociation {
     socket = nil
     sweep?.cancel()
     sweep = nil
-    tunnels.closeAll()
+    for flow in tunnels.takeAll() { flow.assumeIsolated { $0.close() } }
   }
 
   private func closeIdle() {
-    tunnels.closeIdle(now: ring.now)
+    for flow in tunnels.takeIdle(now: ring.now) { flow.assumeIsolated { $0.close() } }
     sweep?.schedule(at: ring.now + UDPFlowTable<ProxyDestination>.sweepInterval)
   }
 
@@ -67,8 +67,7 @@ actor UDPAssociation {
           self?.assumeIsolated { $0.deliver(payload.value, header) }
         },
         onEnd: { [weak self] _ in self?.assumeIsolated { $0.tunnels.remove(destination) } })
-      guard socket != nil else { return await flow.close() }
-      tunnels.opened(flow, for: destination)
+      guard socket != nil, tunnels.opened(flow, for: destination) else { return await flow.close() }
     } catch {
       tunnels.remove(destination)
     }
@@ -142,27 +141,31 @@ struct UDPFlowTable<Key: Hashable & Sendable> {
     }
   }
 
-  mutating func opened(_ flow: UDPFlow, for key: Key) {
-    guard case .opening(let pending) = entries[key] else { return flow.assumeIsolated { $0.close() } }
+  /// Puts a tunnel to use and sends what waited for it. False when nobody waits any more: the caller closes it.
+  mutating func opened(_ flow: UDPFlow, for key: Key) -> Bool {
+    guard case .opening(let pending) = entries[key] else { return false }
     entries[key] = .open(flow)
     for datagram in pending { datagram.withUnsafeBytes { _ = send($0, to: key) } }
+    return true
   }
 
   mutating func remove(_ key: Key) { entries[key] = nil }
 
-  mutating func closeIdle(now: Instant) {
+  /// Forgets the tunnels that have been silent, for the caller to close: a tunnel's end comes back to its table.
+  mutating func takeIdle(now: Instant) -> [UDPFlow] {
+    var idle: [UDPFlow] = []
     for (key, entry) in entries {
       guard case .open(let flow) = entry, flow.assumeIsolated({ $0.lastActivity }) + Self.idleTimeout <= now else {
         continue
       }
       entries[key] = nil
-      flow.assumeIsolated { $0.close() }
+      idle.append(flow)
     }
+    return idle
   }
 
-  mutating func closeAll() {
-    let all = entries
-    entries = [:]
-    for case .open(let flow) in all.values { flow.assumeIsolated { $0.close() } }
+  mutating func takeAll() -> [UDPFlow] {
+    defer { entries = [:] }
+    return entries.values.compactMap { if case .open(let flow) = $0 { flow } else { nil } }
   }
 }

@@ -73,7 +73,7 @@ actor PortForward {
     socket = nil
     sweep?.cancel()
     sweep = nil
-    peers.closeAll()
+    for flow in peers.takeAll() { flow.assumeIsolated { $0.close() } }
   }
 
   func status(connected: Bool) -> TunnelStatus {
@@ -92,7 +92,7 @@ actor PortForward {
   // MARK: UDP
 
   private func closeIdle() {
-    peers.closeIdle(now: ring.now)
+    for flow in peers.takeIdle(now: ring.now) { flow.assumeIsolated { $0.close() } }
     sweep?.schedule(at: ring.now + UDPFlowTable<SocketAddress>.sweepInterval)
   }
 
@@ -109,8 +109,7 @@ actor PortForward {
           self?.assumeIsolated { $0.deliver(payload.value, to: peer) }
         },
         onEnd: { [weak self] _ in self?.assumeIsolated { $0.peers.remove(peer) } })
-      guard socket != nil else { return await flow.close() }
-      peers.opened(flow, for: peer)
+      guard socket != nil, peers.opened(flow, for: peer) else { return await flow.close() }
     } catch {
       peers.remove(peer)
     }
