@@ -82,7 +82,10 @@ public struct PointOfPresence: Service {
     var issuerSettings = DevIssuer.Configuration()
     issuerSettings.address = settings.dev.issuerAddress
     issuerSettings.keyFile = development.stateDirectory.appendingPathComponent("issuer-key.pem")
-    let issuer = try DevIssuer(configuration: issuerSettings, logger: logger)
+    // Its server calls every connection that a stop cuts an error.
+    var issuerLogger = logger
+    issuerLogger.logLevel = .critical
+    let issuer = try DevIssuer(configuration: issuerSettings, logger: issuerLogger)
     let dns = DevelopmentDNS(
       ring: ring, zone: try DevelopmentDNS.zone(domain: settings.dev.domain, listening: settings.listen))
     let dnsAddress = try await dns.start(on: settings.dev.dnsAddress)

@@ -31,7 +31,6 @@ private let tls = "tls: {certificateFile: chain.pem, privateKeyFile: /k/key.pem}
       tls + """
         name: fra1
         listen: ["192.0.2.1:443", "[2001:db8::1]:443"]
-        rings: 4
         identity:
           profiles:
             - name: zitadel
@@ -52,7 +51,6 @@ private let tls = "tls: {certificateFile: chain.pem, privateKeyFile: /k/key.pem}
         """)
     #expect(pop.name == "fra1")
     #expect(pop.listen == [SocketAddress("192.0.2.1:443")!, SocketAddress("[2001:db8::1]:443")!])
-    #expect(pop.rings == 4)
     #expect(pop.tls?.certificateFile == "/etc/cloudbridge/chain.pem")
     #expect(pop.tls?.privateKeyFile == "/k/key.pem")
     #expect(pop.trustProfiles[0].algorithms == ["RS256", "ES256", "EdDSA"])

@@ -1,5 +1,6 @@
 public import HTTP3
 public import QUIC
+import QUICTLS
 public import Ring
 public import Wire
 
@@ -30,6 +31,7 @@ public actor HTTP3Session {
   public nonisolated let remote: SocketAddress
   public nonisolated let role: Role
 
+  private let tls: any TLSSession
   private var quic: QUIC.Connection
   private var http: HTTP3.Connection
   private let endpoint: QUICEndpoint
@@ -67,6 +69,7 @@ public actor HTTP3Session {
     _ opening: Opening, _ configuration: QUIC.Configuration, tls: RingBound<any TLSSession>, path: Path, now: Instant,
     settings: HTTP3.Settings, endpoint: QUICEndpoint, socket: RingBound<UDPSocket>
   ) {
+    self.tls = tls.value
     switch opening {
     case .client:
       role = .client
@@ -380,6 +383,9 @@ extension HTTP3Session {
 extension HTTP3Session {
   public var statistics: QUIC.Statistics { quic.statistics }
   public var openStreams: Int { handlers.count }
+  /// The TLS group and cipher suite that were agreed on, as IANA names them; nil before that.
+  public var keyExchange: String? { (tls as? TLSHandshake)?.keyExchangeGroup }
+  public var cipherSuite: String? { (tls as? TLSHandshake)?.cipherSuiteName }
 
   /// Ends the connection with an HTTP/3 error code, H3_NO_ERROR for a proper end (RFC 9114 §8.1).
   public func close(_ code: HTTP3.ErrorCode = .noError, reason: String = "") {

@@ -113,6 +113,11 @@ public class TLSHandshake: TLSSession {
     }
   }
 
+  /// The cipher suite agreed on, such as `TLS_AES_128_GCM_SHA256`; nil before that.
+  public var cipherSuiteName: String? {
+    SSL_get_current_cipher(ssl).flatMap { SSL_CIPHER_standard_name($0) }.map { String(cString: $0) }
+  }
+
   /// The key exchange agreed on, such as "X25519MLKEM768"; nil before that.
   public var keyExchangeGroup: String? {
     let group = SSL_get_group_id(ssl)

@@ -123,6 +123,7 @@ actor CloudBridgeClient: ClientEngine {
     let statistics = await connected.session.statistics
     return ConnectionStatus(
       pop: connected.name, address: "\(connected.candidate.address)", connectedAt: connected.since,
+      keyExchange: await connected.session.keyExchange, cipher: await connected.session.cipherSuite,
       congestion: profile.transport.congestion.rawValue,
       smoothedRTTMilliseconds: Double(statistics.smoothedRTT.microseconds) / 1_000,
       minimumRTTMilliseconds: Double(statistics.minimumRTT.microseconds) / 1_000,

@@ -38,7 +38,6 @@ public struct Profile: Hashable, Sendable {
     public var issuer: String
     public var clientID: String
     public var scopes: [String]
-    public var caFile: String?
   }
 
   public struct Transport: Hashable, Sendable {
@@ -131,7 +130,7 @@ extension Profile {
         pins: settings.list("pop.trust.pins")))
     identity = Identity(
       issuer: settings.text("identity.issuer") ?? "", clientID: settings.text("identity.clientID") ?? "",
-      scopes: settings.list("identity.scopes"), caFile: settings.path("identity.caFile"))
+      scopes: settings.list("identity.scopes"))
     let keepAlive = settings.interval("transport.keepAlive")
     transport = Transport(
       congestion: settings.text("transport.congestion").flatMap(Transport.Congestion.init) ?? .cubic,

@@ -95,9 +95,6 @@ extension Profile {
       .list(
         "scopes", .text, default: ["openid", "profile", "email", "offline_access"],
         "offline_access asks for a refresh token, so that a session outlives the access token."),
-      .value(
-        "caFile", .path, example: "issuer-ca.pem",
-        "More certificate authorities for the issuer, as a PEM file. Relative to this file."),
     ])
 
   private static let transportSection = Schema.Key.section(

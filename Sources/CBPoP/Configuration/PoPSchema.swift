@@ -8,9 +8,6 @@ extension PoPSettings {
     .list(
       "listen", .socketAddress, default: ["0.0.0.0:443"],
       "UDP addresses to take QUIC connections on. [::]:443 takes IPv6."),
-    .value(
-      "rings", .integer(0...1024), default: "0",
-      "io_uring threads, each with its own socket on every address. 0: one a processor."),
     .section(
       "tls", "The PoP's certificate.",
       [
@@ -71,7 +68,7 @@ extension PoPSettings {
       "hmacSecretFile", .path, example: "/etc/cloudbridge/hmac.key",
       "The shared secret of HS256, at least 32 bytes. Must not be readable by others."),
     .list("requiredScopes", .text, "Scopes that a token must all carry."),
-    .list("requiredRoles", .text, "Roles of which a token must carry one."),
+    .list("requiredRoles", .text, "Roles that a token must all carry."),
     .value("clockSkew", .duration(.zero...(.seconds(300))), default: "30s", "Tolerance for exp, nbf and iat."),
   ]
 

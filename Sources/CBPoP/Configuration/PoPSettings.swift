@@ -5,8 +5,6 @@ public import Wire
 public struct PoPSettings: Hashable, Sendable {
   public var name: String
   public var listen: [SocketAddress]
-  /// 0: one ring a processor.
-  public var rings: Int
   /// Nil where neither file is named, as `--dev` makes its own.
   public var tls: TLS?
   public var trustProfiles: [TrustProfile]
@@ -97,7 +95,6 @@ extension PoPSettings {
     var problems: [SettingsError.Problem] = []
     name = settings.text("name") ?? "pop"
     listen = settings.list("listen").compactMap { SocketAddress($0) }
-    rings = settings.integer("rings")
     switch (settings.path("tls.certificateFile"), settings.path("tls.privateKeyFile")) {
     case (let certificate?, let key?): tls = TLS(certificateFile: certificate, privateKeyFile: key)
     case (nil, nil):
