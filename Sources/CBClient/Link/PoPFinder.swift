@@ -88,20 +88,22 @@ actor PoPFinder {
   private typealias LookupResult = (Discovery.Lookup, Result<StubResolver.Answer, StubResolver.Failure>)
 
   /// Asks for all of them at once.
-  private nonisolated func resolve(_ lookups: [Discovery.Lookup]) async -> [LookupResult] {
-    await withTaskGroup(of: LookupResult.self) { group in
-      for lookup in lookups {
-        group.addTask { [resolver] in
-          do {
-            return (lookup, .success(try await resolver.query(lookup.name, lookup.type)))
-          } catch {
-            return (lookup, .failure(error as? StubResolver.Failure ?? .timedOut))
-          }
+  private func resolve(_ lookups: [Discovery.Lookup]) async -> [LookupResult] {
+    let tasks = lookups.map { lookup in
+      Task { [resolver] () -> Result<StubResolver.Answer, StubResolver.Failure> in
+        do {
+          return .success(try await resolver.query(lookup.name, lookup.type))
+        } catch {
+          return .failure(error as? StubResolver.Failure ?? .timedOut)
         }
       }
+    }
+    return await withTaskCancellationHandler {
       var results: [LookupResult] = []
-      for await result in group { results.append(result) }
+      for (lookup, task) in zip(lookups, tasks) { results.append((lookup, await task.value)) }
       return results
+    } onCancel: {
+      for task in tasks { task.cancel() }
     }
   }
 
@@ -220,22 +222,24 @@ actor PoPFinder {
 
   /// Measures the handshake with every candidate, all at once.
   nonisolated func measure(_ candidates: [Candidate]) async -> [PoPCandidate] {
-    await withTaskGroup(of: (Int, PoPCandidate).self) { group in
-      for (index, candidate) in candidates.enumerated() {
-        group.addTask { (index, await self.measure(candidate)) }
-      }
-      var all: [(Int, PoPCandidate)] = []
-      for await result in group { all.append(result) }
-      all.sort { a, b in
-        switch (a.1.rttMilliseconds, b.1.rttMilliseconds) {
-        case (let x?, let y?): x < y
-        case (_?, nil): true
-        case (nil, _?): false
-        case (nil, nil): a.0 < b.0
-        }
-      }
-      return all.map(\.1)
+    let tasks = candidates.enumerated().map { index, candidate in
+      Task { (index, await self.measure(candidate)) }
     }
+    var all: [(Int, PoPCandidate)] = []
+    await withTaskCancellationHandler {
+      for task in tasks { all.append(await task.value) }
+    } onCancel: {
+      for task in tasks { task.cancel() }
+    }
+    all.sort { a, b in
+      switch (a.1.rttMilliseconds, b.1.rttMilliseconds) {
+      case (let x?, let y?): x < y
+      case (_?, nil): true
+      case (nil, _?): false
+      case (nil, nil): a.0 < b.0
+      }
+    }
+    return all.map(\.1)
   }
 }
 

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Files that only their owner may touch: mode 0600 in a directory of mode 0700, checked on every use.
@@ -88,13 +89,13 @@ enum PrivateFile {
   private static func check(
     _ descriptor: Int32, _ path: String, kind: mode_t, wanted: mode_t
   ) throws(TokenStoreError) {
-    var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw .system(operation: "stat", path: path, code: errno) }
-    guard status.st_mode & S_IFMT == kind else { throw .notARegularFile(path: path) }
-    guard status.st_uid == geteuid() else { throw .foreignOwner(path: path) }
-    guard status.st_mode & 0o077 == 0 else {
-      throw .permissions(path: path, mode: status.st_mode & 0o7777, wanted: wanted)
-    }
+    var mode: UInt32 = 0
+    var owner: UInt32 = 0
+    let result = cb_file_status(descriptor, &mode, &owner)
+    guard result == 0 else { throw .system(operation: "stat", path: path, code: -result) }
+    guard mode & S_IFMT == kind else { throw .notARegularFile(path: path) }
+    guard owner == geteuid() else { throw .foreignOwner(path: path) }
+    guard mode & 0o077 == 0 else { throw .permissions(path: path, mode: mode & 0o7777, wanted: wanted) }
   }
 
   private static func write(beside path: String, _ bytes: [UInt8]) throws(TokenStoreError) -> String {

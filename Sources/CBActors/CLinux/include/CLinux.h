@@ -7,5 +7,6 @@
 
 #include "cb_datagram.h"
 #include "cb_executor.h"
+#include "cb_file.h"
 #include "cb_ring.h"
 #include "cb_socket.h"
