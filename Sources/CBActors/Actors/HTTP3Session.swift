@@ -382,7 +382,6 @@ extension HTTP3Session {
 
 extension HTTP3Session {
   public var statistics: QUIC.Statistics { quic.statistics }
-  public var openStreams: Int { handlers.count }
   /// The TLS group and cipher suite that were agreed on, as IANA names them; nil before that.
   public var keyExchange: String? { (tls as? TLSHandshake)?.keyExchangeGroup }
   public var cipherSuite: String? { (tls as? TLSHandshake)?.cipherSuiteName }

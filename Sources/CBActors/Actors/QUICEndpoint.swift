@@ -107,9 +107,6 @@ public actor QUICEndpoint {
     for session in sessions.values { session.assumeIsolated { $0.goAway() } }
   }
 
-  public var localAddress: SocketAddress? { socket?.localAddress }
-  public var openSessions: [HTTP3Session] { Array(sessions.values) }
-
   /// Opens a connection. It is usable after ``HTTP3Session/ready()``.
   ///
   /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:reusePort:)`` and after ``stop()``.

@@ -105,6 +105,13 @@ public actor UDPTunnel {
   /// The client has closed its side: so do we (RFC 9298 §3.1).
   private func clientFinished() {
     guard !isOver else { return }
+    do throws(StreamError) {
+      try capsules.finish()
+    } catch {
+      // RFC 9297 §3.3: a data stream that ends inside a capsule is a malformed message.
+      session.assumeIsolated { [stream] in $0.cancel(stream, code: error.code) }
+      return end()
+    }
     session.assumeIsolated { [stream] in
       _ = $0.send(UnsafeRawBufferPointer(start: nil, count: 0), finish: true, on: stream)
     }
