@@ -70,7 +70,7 @@ public struct PointOfPresence: Service {
       let serving = try await serve(
         on: ring, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
-      await waitAndDrain(serving, limits)
+      await waitAndDrain(serving, limits, counters)
       return
     }
 
@@ -102,7 +102,7 @@ public struct PointOfPresence: Service {
         on: ring, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
         limits: limits, counters: counters,
         ready: ready)
-      await waitAndDrain(serving, limits)
+      await waitAndDrain(serving, limits, counters)
       await dns.stop()
       group.cancelAll()
     }
@@ -155,7 +155,9 @@ public struct PointOfPresence: Service {
     return derived.withUnsafeBytes { Array($0) }
   }
 
-  private func waitAndDrain(_ endpoints: [QUICEndpoint], _ limits: TunnelLimits) async {
+  private func waitAndDrain(
+    _ endpoints: [QUICEndpoint], _ limits: TunnelLimits, _ counters: RequestCounters
+  ) async {
     try? await gracefulShutdown()
     logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
     for endpoint in endpoints { await endpoint.goAway() }
@@ -163,7 +165,24 @@ public struct PointOfPresence: Service {
     while limits.usage.tunnels > 0, ContinuousClock.now < end, !Task.isCancelled {
       try? await Task.sleep(for: .milliseconds(50))
     }
-    for endpoint in endpoints { await endpoint.stop() }
+    for endpoint in endpoints {
+      let counts = await endpoint.counters
+      logger.notice(
+        "datagrams",
+        metadata: [
+          "received": "\(counts.datagramsReceived)", "dropped": "\(counts.dropped)", "replies": "\(counts.repliesSent)",
+          "accepted": "\(counts.connectionsAccepted)", "refused": "\(counts.connectionsRefused)",
+        ])
+      await endpoint.stop()
+    }
+    let requests = counters.snapshot
+    logger.notice(
+      "requests",
+      metadata: [
+        "connections": "\(requests.connections)", "pages": "\(requests.pages)", "tcp": "\(requests.tcpTunnels)",
+        "udp": "\(requests.udpTunnels)", "refused": "\(requests.refused.values.reduce(0, +))",
+        "tokensRefused": "\(requests.tokensRefused.values.reduce(0, +))",
+      ])
   }
 
   private func resolverConfiguration() throws -> StubResolver.Configuration {
