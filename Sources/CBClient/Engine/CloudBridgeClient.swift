@@ -137,13 +137,13 @@ actor CloudBridgeClient: ClientEngine {
   private func startListeners() async throws(ClientError) {
     if socks == nil, let address = profile.proxy.socks {
       let listener = ProxyListener(ring: ring) { [flows] ring, done in
-        SOCKSConnection(ring: ring, flows: flows, done: done)
+        NegotiatingConnection(SOCKS5.Negotiation(), ring: ring, flows: flows, done: done)
       }
       socks = (listener, try await listener.start(on: address, called: "proxy.socks"))
     }
     if http == nil, let address = profile.proxy.http {
       let listener = ProxyListener(ring: ring) { [flows] ring, done in
-        HTTPProxyConnection(ring: ring, flows: flows, done: done)
+        NegotiatingConnection(HTTPConnectRequest(), ring: ring, flows: flows, done: done)
       }
       http = (listener, try await listener.start(on: address, called: "proxy.http"))
     }

@@ -17,7 +17,7 @@ enum TunnelledRequest {
     }
     let failure = LastFailure()
     let listener = ProxyListener(ring: ring) { ring, done in
-      SOCKSConnection(ring: ring, flows: flows, failed: { failure.error = $0 }, done: done)
+      NegotiatingConnection(SOCKS5.Negotiation(), ring: ring, flows: flows, failed: { failure.error = $0 }, done: done)
     }
     let address = try await listener.start(on: SocketAddress(.v4(.loopback), port: 0), called: "get")
     var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)

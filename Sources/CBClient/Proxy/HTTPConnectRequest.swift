@@ -4,7 +4,7 @@ import Wire
 ///
 /// Holds at most ``maximumHeadLength`` octets beside the chunk at hand. The fields are checked and dropped:
 /// none of them belongs to the tunnel.
-struct HTTPConnectRequest {
+struct HTTPConnectRequest: Sendable {
   enum Step: Hashable {
     case needsMore
     /// Carry it out, then send ``established`` or ``response(_:_:)``. `remainder` is what the client sent

@@ -4,7 +4,7 @@ extension SOCKS5 {
   /// Reads what a client says before its data: greeting, sub-negotiation and request, in any chunks.
   ///
   /// Holds at most one message (513 octets) beside the chunk at hand.
-  struct Negotiation {
+  struct Negotiation: Sendable {
     enum Step: Hashable {
       /// Send `reply`, which may be empty, and read on.
       case needsMore(reply: [UInt8])

@@ -2,8 +2,9 @@ import CBActors
 import Ring
 import Wire
 
-/// One SOCKS5 client (RFC 1928): negotiates, then becomes a tunnel or an association.
-actor SOCKSConnection: ProxyConnection {
+/// One application at a local proxy: says in the proxy's dialect what it wants, then becomes a tunnel or, with SOCKS5,
+/// a UDP association.
+actor NegotiatingConnection: ProxyConnection {
   nonisolated let ring: RingExecutor
   nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
@@ -11,15 +12,17 @@ actor SOCKSConnection: ProxyConnection {
   private let failed: @Sendable (ClientError) -> Void
   private var done: (@Sendable () -> Void)?
   private var connection: TCPConnection?
-  private var negotiation = SOCKS5.Negotiation()
+  private var dialect: any ProxyDialect
   private var association: UDPAssociation?
   private var opening: Task<Void, Never>?
 
   /// - Parameter failed: hears why a tunnel could not be opened.
   init(
-    ring: RingExecutor, flows: Flows, failed: @escaping @Sendable (ClientError) -> Void = { _ in },
+    _ dialect: any ProxyDialect, ring: RingExecutor, flows: Flows,
+    failed: @escaping @Sendable (ClientError) -> Void = { _ in },
     done: @escaping @Sendable () -> Void
   ) {
+    self.dialect = dialect
     self.ring = ring
     self.flows = flows
     self.failed = failed
@@ -39,20 +42,16 @@ actor SOCKSConnection: ProxyConnection {
     // While a tunnel is being opened the application waits; what it sends ahead stays in the socket.
     if opening != nil { return 0 }
     if association != nil { return bytes.count }
-    switch negotiation.receive(bytes) {
-    case .needsMore(let reply): send(reply)
-    case .refused(_, let reply):
+    switch dialect.receive(bytes) {
+    case .readOn(let reply): send(reply)
+    case .close(let reply): end(reply)
+    case .connect(let destination, let reply, let remainder):
       send(reply)
-      end()
-    case .request(let request, let reply, let remainder):
+      connection.pauseReading()
+      opening = Task { await self.open(destination, remainder) }
+    case .associate(let reply):
       send(reply)
-      switch request.command {
-      case .connect:
-        connection.pauseReading()
-        opening = Task { await self.open(request.destination, remainder) }
-      case .udpAssociate: associate()
-      case .bind: end()
-      }
+      associate()
     }
     return bytes.count
   }
@@ -62,38 +61,26 @@ actor SOCKSConnection: ProxyConnection {
       let done = self.done ?? {}
       let tunnel = try await flows.openTCP(to: destination) { _ in done() }
       guard let connection else { return await tunnel.abandon() }
-      send(SOCKS5.Reply.succeeded.bytes())
+      send(dialect.established())
       self.connection = nil
       self.done = nil
       await tunnel.attach(RingBound(connection), first: remainder)
     } catch {
       failed(error)
-      send(Self.reply(for: error).bytes())
-      end()
+      end(dialect.failure(error))
     }
     opening = nil
   }
 
   private func associate() {
-    guard let connection, let local = connection.localAddress else { return end() }
+    guard let connection, let local = connection.localAddress else { return end([]) }
     do {
       let association = UDPAssociation(ring: ring, flows: flows)
       let bound = try association.assumeIsolated { try $0.start(on: local.ip) }
       self.association = association
       send(SOCKS5.Reply.succeeded.bytes(bound: bound))
     } catch {
-      send(SOCKS5.Reply.generalFailure.bytes())
-      end()
-    }
-  }
-
-  private static func reply(for error: ClientError) -> SOCKS5.Reply {
-    switch error.kind {
-    case .refused: .notAllowed
-    case .connectionLost: .networkUnreachable
-    case .failure where error.message.contains("refused"): .connectionRefused
-    case .failure: .hostUnreachable
-    default: .generalFailure
+      end(SOCKS5.Reply.generalFailure.bytes())
     }
   }
 
@@ -103,7 +90,8 @@ actor SOCKSConnection: ProxyConnection {
   }
 
   /// RFC 1928 §6: after a refusal the connection closes; its reply is sent first.
-  private func end() {
+  private func end(_ reply: [UInt8]) {
+    send(reply)
     connection?.closeWhenSent()
     finish()
   }
@@ -120,12 +108,12 @@ actor SOCKSConnection: ProxyConnection {
   }
 }
 
-extension SOCKSConnection: TCPConnectionDelegate {
+extension NegotiatingConnection: TCPConnectionDelegate {
   nonisolated func tcpConnection(_ connection: TCPConnection, received bytes: UnsafeRawBufferPointer) -> Int {
     let bytes = RingBound(bytes)
     return assumeIsolated { $0.received(bytes.value) }
   }
-  nonisolated func tcpConnectionReceivedEnd(_ connection: TCPConnection) { assumeIsolated { $0.end() } }
+  nonisolated func tcpConnectionReceivedEnd(_ connection: TCPConnection) { assumeIsolated { $0.end([]) } }
   nonisolated func tcpConnection(_ connection: TCPConnection, failed error: RingError) {
     assumeIsolated { $0.finish() }
   }
