@@ -179,8 +179,9 @@ public struct PointOfPresence: Service {
     logger.notice(
       "requests",
       metadata: [
-        "connections": "\(requests.connections)", "pages": "\(requests.pages)", "tcp": "\(requests.tcpTunnels)",
-        "udp": "\(requests.udpTunnels)", "refused": "\(requests.refused.values.reduce(0, +))",
+        "connections": "\(requests.connections)", "pages": "\(requests.pages)",
+        "tcp": "\(requests.tunnels["TCP", default: 0])",
+        "udp": "\(requests.tunnels["UDP", default: 0])", "refused": "\(requests.refused.values.reduce(0, +))",
         "tokensRefused": "\(requests.tokensRefused.values.reduce(0, +))",
       ])
   }

@@ -62,6 +62,31 @@ def test_connect_udp_by_aioquic_reaches_a_udp_server(pop, echo):
     run(story())
 
 
+def test_a_request_that_overtakes_the_first_one_s_verification_waits_for_it(pop):
+    async def story():
+        async with h3_client("127.0.0.1", pop.quic_port, pop.ca) as client:
+            page = "/.well-known/cloudbridge/session"
+            token = ("authorization", f"Bearer {pop.token()}")
+            asking = [client.get("cloudbridge.test", page, [token] if i == 0 else []) for i in range(10)]
+            for _, exchange in asking:
+                await exchange.until(lambda e: e.ended)
+                assert exchange.headers[":status"] == "200"
+
+    run(story())
+
+
+def test_requests_beside_a_bad_token_are_refused(pop):
+    async def story():
+        async with h3_client("127.0.0.1", pop.quic_port, pop.ca) as client:
+            page = "/.well-known/cloudbridge/session"
+            token = ("authorization", "Bearer rubbish")
+            asking = [client.get("cloudbridge.test", page, [token] if i == 0 else []) for i in range(3)]
+            answers = [(await exchange.until(lambda e: e.ended)).headers for _, exchange in asking]
+            assert [headers[":status"] for headers in answers] == ["401"] * 3
+
+    run(story())
+
+
 def test_connect_tcp_by_aioquic_echoes_a_megabyte(pop, echo):
     async def story():
         async with h3_client("127.0.0.1", pop.quic_port, pop.ca) as client:

@@ -20,7 +20,7 @@ actor PoPConnection {
   private let services: PoPServices
   private let template: URITemplate
   private let logger: Logger
-  private var identity: VerifiedIdentity?
+  private var user = SignedInUser()
   private var signInTimer: RingTimer?
 
   init(ring: RingExecutor, services: PoPServices, remote: SocketAddress) throws {
@@ -39,82 +39,39 @@ actor PoPConnection {
     -> (any RequestStreamHandler)?
   {
     if ConnectUDP.isRequest(fields) {
-      let user = UserOfTunnel()
-      let tunnel = UDPTunnel(session: session, stream: stream, idleTimeout: services.udpIdleTimeout) {
-        [services] traffic in
-        user.release(services.limits)
-        services.counters.count {
-          $0.bytesToTargets += traffic.bytesToTarget
-          $0.bytesToClients += traffic.bytesToClient
-        }
+      let account = TunnelAccount(services)
+      let tunnel = UDPTunnel(session: session, stream: stream, idleTimeout: services.udpIdleTimeout) { traffic in
+        account.close(bytesToTarget: traffic.bytesToTarget, bytesToClient: traffic.bytesToClient)
       }
-      Task { await self.open(tunnel, user, fields) }
+      Task { await self.open(tunnel, account, fields) }
       return tunnel
     }
     if ConnectTCP.isRequest(fields) {
-      let user = UserOfTunnel()
-      let tunnel = TCPTunnel(session: session, stream: stream, idleTimeout: services.tcpIdleTimeout) {
-        [services] traffic in
-        user.release(services.limits)
-        services.counters.count {
-          $0.bytesToTargets += traffic.bytesToConnection
-          $0.bytesToClients += traffic.bytesToStream
-        }
+      let account = TunnelAccount(services)
+      let tunnel = TCPTunnel(session: session, stream: stream, idleTimeout: services.tcpIdleTimeout) { traffic in
+        account.close(bytesToTarget: traffic.bytesToConnection, bytesToClient: traffic.bytesToStream)
       }
-      Task { await self.open(tunnel, user, fields) }
+      Task { await self.open(tunnel, account, fields) }
       return tunnel
     }
     Task { await self.answerPage(fields, on: stream, of: session) }
     return nil
   }
 
-  private func open(_ tunnel: UDPTunnel, _ user: UserOfTunnel, _ fields: HeaderList) async {
+  private func open<Tunnel: RequestedTunnel>(_ tunnel: Tunnel, _ account: TunnelAccount, _ fields: HeaderList) async {
     do throws(Rejection) {
-      let target = try ConnectUDP.target(of: fields, template)
-      let subject = try await authenticate(fields)
-      try user.acquire(subject, services.limits)
-      let address = try await resolve(target)[0]
-      do {
-        try await tunnel.open(to: address, response: ConnectUDP.success)
-      } catch {
-        throw Rejection(.destinationIPUnroutable, "\(error)")
-      }
-      services.counters.count { $0.udpTunnels += 1 }
-      logger.debug("UDP tunnel to \(target)", metadata: ["user": "\(subject)"])
+      let target =
+        ConnectUDP.isRequest(fields)
+        ? try ConnectUDP.target(of: fields, template) : try ConnectTCP.target(of: fields)
+      let subject = try await authenticate(fields).subject
+      try account.open(for: subject)
+      try await tunnel.open(to: try await resolve(target), connectTimeout: services.connectTimeout)
+      services.counters.count { $0.tunnels[Tunnel.name, default: 0] += 1 }
+      logger.debug("\(Tunnel.name) tunnel to \(target)", metadata: ["user": "\(subject)"])
     } catch {
       refused(error, fields)
       await tunnel.refuse(response(to: error))
     }
-  }
-
-  private func open(_ tunnel: TCPTunnel, _ user: UserOfTunnel, _ fields: HeaderList) async {
-    do throws(Rejection) {
-      let target = try ConnectTCP.target(of: fields)
-      let subject = try await authenticate(fields)
-      try user.acquire(subject, services.limits)
-      try await connect(tunnel, to: try await resolve(target))
-      await tunnel.accept(ConnectTCP.success)
-      services.counters.count { $0.tcpTunnels += 1 }
-      logger.debug("TCP tunnel to \(target)", metadata: ["user": "\(subject)"])
-    } catch {
-      refused(error, fields)
-      await tunnel.refuse(response(to: error))
-    }
-  }
-
-  /// Tries the addresses in turn, and reports the last failure.
-  private func connect(_ tunnel: TCPTunnel, to addresses: [SocketAddress]) async throws(Rejection) {
-    var last = Rejection(.destinationUnavailable, "no address")
-    for address in addresses {
-      do {
-        return try await tunnel.connect(to: address, timeout: services.connectTimeout)
-      } catch let error as RingError {
-        last = Rejection(error)
-      } catch {
-        throw Rejection(.connectionTerminated, "the client left")
-      }
-    }
-    throw last
   }
 
   /// The target's addresses that the policy allows; at least one.
@@ -148,39 +105,29 @@ actor PoPConnection {
 
   // MARK: Who asks
 
-  /// The subject on whose account the request is. Throws what to answer instead.
-  private func authenticate(_ fields: HeaderList) async throws(Rejection) -> String {
-    let now = Date()
-    let token = Self.bearerToken(fields)
-    if token == nil, let identity {
-      guard identity.expiresAt > now else { throw Rejection(status: 401, "the token has expired") }
-      return identity.subject
-    }
-    guard let token else { throw Rejection(status: 401, "a bearer token is needed") }
-    do throws(TokenRefusal) {
-      let verified = try await services.issuers.verify(token, at: now)
-      identity = verified
-      signInTimer?.cancel()
-      signInTimer = nil
-      return verified.subject
-    } catch {
-      services.counters.count { $0.tokensRefused[error.label, default: 0] += 1 }
-      logger.info("token refused: \(error)")
-      if case .keysUnavailable = error { throw Rejection(status: 503, "\(error)") }
-      throw Rejection(status: 401, "\(error)")
+  /// On whose account the request is. Throws what to answer instead.
+  private func authenticate(_ fields: HeaderList) async throws(Rejection) -> VerifiedIdentity {
+    switch user.judge(fields, by: services.issuers, at: Date()) {
+    case .known(let verdict): return try verdict.get()
+    case .verifying(let task, let number):
+      let verdict = await task.value
+      if let number { user.verified(verdict, number: number) }
+      do throws(TokenRefusal) {
+        let identity = try verdict.get()
+        signInTimer?.cancel()
+        signInTimer = nil
+        return identity
+      } catch {
+        if number != nil { countRefusal(error) }
+        if case .keysUnavailable = error { throw Rejection(status: 503, "\(error)") }
+        throw Rejection(status: 401, "\(error)")
+      }
     }
   }
 
-  private static func bearerToken(_ fields: HeaderList) -> String? {
-    for name in ["authorization", "proxy-authorization"] {
-      guard let value = fields[name] else { continue }
-      let parts = value.split(separator: " ", maxSplits: 1)
-      // RFC 9110 §11.1: the scheme is compared without regard to case.
-      if parts.count == 2, parts[0].lowercased() == "bearer" {
-        return String(parts[1]).trimmingCharacters(in: .whitespaces)
-      }
-    }
-    return nil
+  private func countRefusal(_ refusal: TokenRefusal) {
+    services.counters.count { $0.tokensRefused[refusal.label, default: 0] += 1 }
+    logger.info("token refused: \(refusal)")
   }
 
   private func refused(_ rejection: Rejection, _ fields: HeaderList) {
@@ -207,8 +154,7 @@ actor PoPConnection {
     switch (fields.method, fields.path?.split(separator: "?").first.map(String.init)) {
     case ("GET", PoPPage.sessionPath), ("HEAD", PoPPage.sessionPath):
       do throws(Rejection) {
-        _ = try await authenticate(fields)
-        page = .session(pop: services.name, identity: identity)
+        page = .session(pop: services.name, identity: try await authenticate(fields))
       } catch {
         refused(error, fields)
         page = PoPPage(fields: response(to: error), text: error.reason)
@@ -254,42 +200,5 @@ extension PoPConnection: HTTP3SessionDelegate {
 
   nonisolated func session(_ session: HTTP3Session, closed reason: CloseReason) {
     assumeIsolated { $0.ended(reason) }
-  }
-}
-
-/// On whose account a tunnel is, once that is known. Touched only on the ring of its tunnel.
-///
-/// `@unchecked Sendable`: the connection and the tunnel that share one are actors of the same ring.
-private final class UserOfTunnel: @unchecked Sendable {
-  private var subject: String?
-  private var isOver = false
-
-  func acquire(_ subject: String, _ limits: TunnelLimits) throws(Rejection) {
-    guard !isOver else { throw Rejection(.connectionTerminated, "the client left") }
-    do throws(TunnelLimits.Refusal) {
-      try limits.acquire(subject)
-    } catch {
-      throw Rejection(status: 429, "\(error)", error: .connectionLimitReached)
-    }
-    self.subject = subject
-  }
-
-  func release(_ limits: TunnelLimits) {
-    isOver = true
-    if let subject { limits.release(subject) }
-    subject = nil
-  }
-}
-
-extension Rejection {
-  /// What a failed connection to the target is called (RFC 9209 §2.3).
-  init(_ error: RingError) {
-    switch (error.code, error.errno) {
-    case (.timedOut, _): self.init(.connectionTimeout, "\(error)")
-    case (.system, ECONNREFUSED): self.init(.connectionRefused, "\(error)")
-    case (.system, ENETUNREACH), (.system, EHOSTUNREACH): self.init(.destinationIPUnroutable, "\(error)")
-    case (.closed, _): self.init(.connectionTerminated, "\(error)")
-    default: self.init(.destinationUnavailable, "\(error)")
-    }
   }
 }

@@ -46,14 +46,14 @@ struct PoPPage {
     }
   }
 
-  static func session(pop: String, identity: VerifiedIdentity?) -> PoPPage {
+  static func session(pop: String, identity: VerifiedIdentity) -> PoPPage {
     struct Session: Encodable {
       var pop: String
-      var subject: String?
+      var subject: String
       var name: String?
-      var expiresAt: Date?
+      var expiresAt: Date
     }
     return PoPPage(
-      json: Session(pop: pop, subject: identity?.subject, name: identity?.name, expiresAt: identity?.expiresAt))
+      json: Session(pop: pop, subject: identity.subject, name: identity.name, expiresAt: identity.expiresAt))
   }
 }

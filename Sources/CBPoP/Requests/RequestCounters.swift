@@ -7,8 +7,8 @@ public final class RequestCounters: Sendable {
   public struct Counts: Sendable, Hashable {
     public var connections: UInt64 = 0
     public var pages: UInt64 = 0
-    public var tcpTunnels: UInt64 = 0
-    public var udpTunnels: UInt64 = 0
+    /// Tunnels opened, by what they carry: `TCP`, `UDP`.
+    public var tunnels: [String: UInt64] = [:]
     /// Refused requests by status code.
     public var refused: [Int: UInt64] = [:]
     /// Refused tokens by reason (``Identity/TokenRefusal/label``).
