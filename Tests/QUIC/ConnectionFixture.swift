@@ -24,13 +24,17 @@ enum ConnectionFixture {
     -----END PRIVATE KEY-----
     """
 
-  static func server(_ protocols: [String] = ["h3"]) throws -> ServerTLSContext {
-    try ServerTLSContext(identity: identity(), applicationProtocols: protocols)
+  static func server(
+    _ protocols: [String] = ["h3"], earlyDataContext: [UInt8]? = nil
+  ) throws -> ServerTLSContext {
+    try ServerTLSContext(
+      identity: identity(), applicationProtocols: protocols, earlyDataContext: earlyDataContext)
   }
 
-  static func client(_ protocols: [String] = ["h3"]) throws -> ClientTLSContext {
+  static func client(_ protocols: [String] = ["h3"], offersEarlyData: Bool = false) throws -> ClientTLSContext {
     try ClientTLSContext(
-      trust: .certificates(Array(certificate.utf8)), applicationProtocols: protocols)
+      trust: .certificates(Array(certificate.utf8)), applicationProtocols: protocols,
+      offersEarlyData: offersEarlyData)
   }
 
   private static func identity() throws -> TLSIdentity {

@@ -26,6 +26,7 @@ final class ScriptedTLS: TLSSession {
   var applicationProtocol: String? { peerTransportParameters == nil ? nil : "sim" }
   var isResumed: Bool { false }
   var earlyData: EarlyDataState { .notOffered }
+  var rememberedTransportParameters: [UInt8]? { nil }
   var peerCertificates: [[UInt8]] { [] }
 
   init(_ role: Role, seed: UInt64, sizes: Sizes = Sizes()) {

@@ -6,6 +6,9 @@ public enum Event: Hashable, Sendable {
   case handshakeCompleted
   /// RFC 9001 §4.1.2: keys below 1-RTT are gone, the connection may migrate.
   case handshakeConfirmed
+  /// Streams can be used before the handshake is complete: a client may send 0-RTT packets, which someone may replay
+  /// (RFC 9001 §9.2); a server may send to a client that has proved nothing yet (RFC 9001 §5.7).
+  case earlyDataReady
   /// 0-RTT was offered and refused (RFC 9001 §4.6.2): every stream opened so far is void.
   case earlyDataRejected
   /// The peer opened a stream.

@@ -27,6 +27,8 @@ public protocol TLSSession: AnyObject {
   var isResumed: Bool { get }
   /// What became of the early data that a client offered.
   var earlyData: EarlyDataState { get }
+  /// A client that resumes: the server's parameters as they stood when it gave the ticket (RFC 9000 §7.4.1).
+  var rememberedTransportParameters: [UInt8]? { get }
   /// The peer's certificate chain in DER, leaf first; empty when it showed none.
   var peerCertificates: [[UInt8]] { get }
 }

@@ -1,5 +1,4 @@
 internal import CNIOBoringSSL
-internal import Synchronization
 internal import Wire
 
 /// What all TLS sessions of a client have in common, with the tickets of its servers. Built once, used from any thread.
@@ -30,7 +29,8 @@ public final class ClientTLSContext: Sendable {
     SSL_CTX_set_session_cache_mode(context.handle, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL)
     SSL_CTX_sess_set_new_cb(context.handle) { ssl, ticket in
       guard let ticket, let session = TLSHandshake.of(ssl) as? TLSClientSession else { return 0 }
-      session.client.tickets.store(ticket, for: session.serverName)
+      session.client.tickets.store(
+        ticket, parameters: session.peerTransportParameters ?? [], for: session.serverName)
       // One: the reference is ours now.
       return 1
     }
@@ -52,6 +52,10 @@ public final class TLSClientSession: TLSHandshake {
   public let serverName: String
 
   override var expectedName: String? { serverName }
+  override public var rememberedTransportParameters: [UInt8]? { remembered?.parameters }
+  /// What ``rememberApplicationState(_:)`` was told in an earlier connection to this server; nil without a ticket.
+  public var rememberedApplicationState: [UInt8]? { remembered?.applicationState }
+  private let remembered: SessionTickets.Remembered?
 
   init(_ client: ClientTLSContext, serverName: String) throws(TLSConfigurationError) {
     var name = Substring(serverName)
@@ -59,13 +63,21 @@ public final class TLSClientSession: TLSHandshake {
     if name.hasSuffix(".") { name = name.dropLast() }
     self.client = client
     self.serverName = String(name)
+    let ticket = client.tickets.take(for: self.serverName)
+    remembered = ticket?.remembered
     super.init(client.context)
     SSL_set_connect_state(ssl)
-    try expect(self.serverName)
-    if let ticket = client.tickets.take(for: self.serverName) {
-      SSL_set_session(ssl, ticket)
-      SSL_SESSION_free(ticket)
+    if let ticket {
+      SSL_set_session(ssl, ticket.session)
+      SSL_SESSION_free(ticket.session)
     }
+    try expect(self.serverName)
+  }
+
+  /// Keeps what the application protocol must know to use 0-RTT with this server the next time, such as SETTINGS
+  /// (RFC 9114 §7.2.4.2).
+  public func rememberApplicationState(_ state: [UInt8]) {
+    client.tickets.remember(state, for: serverName)
   }
 
   private func expect(_ name: String) throws(TLSConfigurationError) {
@@ -83,41 +95,5 @@ public final class TLSClientSession: TLSHandshake {
         X509_VERIFY_PARAM_set1_host(parameters, name, name.utf8.count) == 1
       else { throw TLSConfigurationError(library: "server name \"\(name)\" refused") }
     }
-  }
-}
-
-/// The latest ticket of each server, in memory.
-///
-/// A ticket is given out once: using it twice would let an observer link the two connections (RFC 8446 §C.4). Holds the
-/// tickets of at most ``maximumServers`` servers, and forgets any one of them to make room.
-final class SessionTickets: Sendable {
-  static let maximumServers = 256
-
-  /// An `SSL_SESSION` that the table owns a reference of.
-  private struct Ticket: @unchecked Sendable {
-    // Proof: an SSL_SESSION is immutable once BoringSSL hands it out, and its reference count is atomic.
-    let session: OpaquePointer
-  }
-  private let tickets = Mutex<[String: Ticket]>([:])
-
-  deinit { tickets.withLock { $0.values.forEach { SSL_SESSION_free($0.session) } } }
-
-  /// Takes over the caller's reference.
-  func store(_ session: OpaquePointer, for serverName: String) {
-    let ticket = Ticket(session: session)
-    let replaced = tickets.withLock { table -> [Ticket] in
-      var freed: [Ticket] = []
-      if table[serverName] == nil, table.count >= Self.maximumServers, let other = table.popFirst() {
-        freed.append(other.value)
-      }
-      if let older = table.updateValue(ticket, forKey: serverName) { freed.append(older) }
-      return freed
-    }
-    replaced.forEach { SSL_SESSION_free($0.session) }
-  }
-
-  /// A ticket whose reference the caller must free.
-  func take(for serverName: String) -> OpaquePointer? {
-    tickets.withLock { $0.removeValue(forKey: serverName) }?.session
   }
 }

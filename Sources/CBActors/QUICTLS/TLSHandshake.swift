@@ -104,6 +104,8 @@ public class TLSHandshake: TLSSession {
   }
   private var wasEarlyDataRejected = false
 
+  public var rememberedTransportParameters: [UInt8]? { nil }
+
   public var peerCertificates: [[UInt8]] {
     guard let chain = SSL_get0_peer_certificates(ssl) else { return [] }
     return (0..<OPENSSL_sk_num(chain)).compactMap { index in

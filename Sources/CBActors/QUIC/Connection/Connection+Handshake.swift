@@ -4,13 +4,6 @@ import Wire
 /// Driving TLS, installing and discarding keys, and agreeing on transport parameters
 /// (RFC 9000 §7, RFC 9001 §4).
 extension Connection {
-  /// Traffic secrets of 1-RTT that wait for the other direction's.
-  struct PendingSecrets {
-    var suite: CipherSuite?
-    var read: TrafficSecret?
-    var write: TrafficSecret?
-  }
-
   mutating func start() {
     tls.setTransportParameters(ourTransportParameters().encoded())
     guard role == .client else { return }
@@ -59,6 +52,8 @@ extension Connection {
     try takeTLSOutput()
     if peerTransportParameters == nil, let encoded = tls.peerTransportParameters {
       try applyPeerParameters(encoded)
+      // RFC 9001 §5.7: a server has its 1-RTT keys and knows the client's limits: it may send.
+      if role == .server, oneRTT != nil { events.append(.earlyDataReady) }
     }
     if tls.isComplete, !isHandshakeComplete { try completeHandshake() }
   }
@@ -87,20 +82,23 @@ extension Connection {
     _ level: EncryptionLevel, _ direction: TLSOutput.Direction, _ suite: CipherSuite, _ secret: TrafficSecret
   ) {
     switch level {
-    case .initial, .zeroRTT:
-      // Initial keys come from the connection ID; early data is neither offered nor taken.
-      break
+    // Initial keys come from the connection ID.
+    case .initial: break
+    case .zeroRTT: installEarlyKeys(direction, suite, secret)
     case .handshake:
       guard !spaces[1].isDiscarded else { return }
       let keys = ProtectionKeys(suite: suite, secret: secret)
       if direction == .read { spaces[1].readKeys = keys } else { spaces[1].writeKeys = keys }
       if direction == .write { recovery.hasHandshakeKeys = true }
     case .oneRTT:
-      pendingSecrets.suite = suite
-      if direction == .read { pendingSecrets.read = secret } else { pendingSecrets.write = secret }
-      if let read = pendingSecrets.read, let write = pendingSecrets.write {
-        oneRTT = OneRTTKeys(suite: suite, read: read, write: write)
-        pendingSecrets = PendingSecrets()
+      if direction == .write {
+        oneRTT = OneRTTKeys(suite: suite, write: secret)
+        if let read = earlierReadSecret { oneRTT!.installRead(read) }
+        earlierReadSecret = nil
+      } else if let oneRTT {
+        oneRTT.installRead(secret)
+      } else {
+        earlierReadSecret = secret
       }
     }
   }
@@ -109,11 +107,8 @@ extension Connection {
     let parameters = try TransportParameters(encoded, from: role.peer)
     try authenticateConnectionIDs(parameters)
     peerTransportParameters = parameters
-    streams.setPeerLimits(
-      maxData: parameters.initialMaxData, bidiLocal: parameters.initialMaxStreamDataBidiLocal,
-      bidiRemote: parameters.initialMaxStreamDataBidiRemote, uni: parameters.initialMaxStreamDataUni,
-      maxStreamsBidi: parameters.initialMaxStreamsBidi, maxStreamsUni: parameters.initialMaxStreamsUni,
-      events: &events)
+    try checkEarlyData(against: parameters)
+    streams.setPeerLimits(parameters, events: &events)
     recovery.peerMaxAckDelay = .milliseconds(Int64(parameters.maxAckDelay))
     mtu.limit(to: parameters.maxUDPPayloadSize)
     applyMTU()
@@ -151,6 +146,7 @@ extension Connection {
       throw TransportError(.crypto(alert: 0x6d), "no transport parameters")
     }
     isHandshakeComplete = true
+    retireEarlyKeys()
     events.append(.handshakeCompleted)
     issueConnectionIDs()
     if role == .server {

@@ -7,8 +7,9 @@ extension Connection {
     switch level {
     case .initial: spaces[0].writeKeys != nil
     case .handshake: spaces[1].writeKeys != nil
-    case .oneRTT: oneRTT != nil
-    case .zeroRTT: false
+    // RFC 9001 §5.7: a server may send before the handshake is complete; a client has nothing to gain.
+    case .oneRTT: oneRTT != nil && (role == .server || isHandshakeComplete)
+    case .zeroRTT: sendsEarlyData
     }
   }
 
@@ -29,7 +30,7 @@ extension Connection {
       return writer.beginShortPacket(
         destinationID: destination, keyPhase: keys.writePhase, packetNumber: number, packetNumberLength: length)
     }
-    let type: PacketType = level == .initial ? .initial : .handshake
+    let type: PacketType = level == .initial ? .initial : level == .handshake ? .handshake : .zeroRTT
     let header = PacketStart.longHeaderLength(
       type, destinationID: destination, sourceID: localIDs.first, tokenLength: initialToken.count,
       packetNumberLength: length)
@@ -65,7 +66,7 @@ extension Connection {
       size = writer.finishPacket(start, key: keys.write.key, headerProtection: keys.writeHeader.header)
       countSealed(start.packetNumber)
     } else {
-      guard let keys = spaces[index].writeKeys else { return nil }
+      guard let keys = level == .zeroRTT ? earlyKeys : spaces[index].writeKeys else { return nil }
       size = writer.finishPacket(start, key: keys.packet, headerProtection: keys.header)
     }
     spaces[index].advancePacketNumber(entropy)
@@ -180,7 +181,7 @@ extension Connection {
     _ level: EncryptionLevel, _ index: Int, _ frames: inout ByteWriter, _ now: Instant
   ) {
     while let frame = spaces[index].writeCrypto(to: &frames) { packetFrames.append(frame) }
-    guard level == .oneRTT else { return }
+    guard index == 2 else { return }
     writeConnectionFrames(&frames, now)
     if isDatagramsTurn {
       writeDatagrams(&frames)

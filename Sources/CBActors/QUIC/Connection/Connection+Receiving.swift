@@ -95,8 +95,11 @@ extension Connection {
       receiveRetry(UnsafeRawBufferPointer(packet), header, now: now)
       return
     case .zeroRTT:
-      counts.drops.noKeys += 1
-      return
+      // RFC 9001 §5.6: "A client MUST NOT attempt to decrypt 0-RTT packets it receives and instead MUST discard them."
+      guard role == .server else {
+        counts.drops.noKeys += 1
+        return
+      }
     case .initial:
       // RFC 9000 §14.1: "A server MUST discard an Initial packet that is carried in a UDP datagram with a payload that
       // is smaller than the smallest allowed maximum datagram size of 1200 bytes."
@@ -142,10 +145,12 @@ extension Connection {
   private mutating func openLong(
     _ packet: UnsafeMutableRawBufferPointer, _ header: PacketHeader, path: Path, ecn: ECN
   ) -> OpenedPacket? {
-    let level: EncryptionLevel = header.type == .initial ? .initial : .handshake
+    let level: EncryptionLevel =
+      header.type == .initial ? .initial : header.type == .handshake ? .handshake : .zeroRTT
     let index = Int(level.packetNumberSpace.rawValue)
-    guard let keys = spaces[index].readKeys else {
-      wait(packet, isGone: spaces[index].isDiscarded, path: path, ecn: ecn)
+    let found = level == .zeroRTT ? earlyReadKeys(packet, path: path, ecn: ecn) : spaces[index].readKeys
+    guard let keys = found else {
+      if level != .zeroRTT { wait(packet, isGone: spaces[index].isDiscarded, path: path, ecn: ecn) }
       return nil
     }
     guard let unprotected = keys.header.unprotect(packet, packetNumberOffset: header.packetNumberOffset) else {
@@ -171,8 +176,11 @@ extension Connection {
       wait(packet, isGone: false, path: path, ecn: ecn)
       return nil
     }
-    guard let unprotected = keys.readHeader.header.unprotect(packet, packetNumberOffset: header.packetNumberOffset)
-    else {
+    guard let readKeys = keys.readHeader else {
+      wait(packet, isGone: false, path: path, ecn: ecn)
+      return nil
+    }
+    guard let unprotected = readKeys.header.unprotect(packet, packetNumberOffset: header.packetNumberOffset) else {
       counts.drops.malformed += 1
       return nil
     }
@@ -214,7 +222,7 @@ extension Connection {
   }
 
   /// Keeps a packet until its keys are there.
-  private mutating func wait(_ packet: UnsafeMutableRawBufferPointer, isGone: Bool, path: Path, ecn: ECN) {
+  mutating func wait(_ packet: UnsafeMutableRawBufferPointer, isGone: Bool, path: Path, ecn: ECN) {
     if isGone || !undecryptable.append(UnsafeRawBufferPointer(packet), path: path, ecn: ecn) {
       counts.drops.noKeys += 1
     }
@@ -223,8 +231,9 @@ extension Connection {
   /// Tries the packets that waited, when keys have come since.
   private mutating func retryUndecryptable(now: Instant) {
     let hasHandshake = spaces[1].readKeys != nil || spaces[1].isDiscarded
-    let hasOneRTT = oneRTT != nil && (role == .client || isHandshakeComplete)
-    guard hasOneRTT || (hasHandshake && undecryptable.hasLongHeader) else { return }
+    let hasOneRTT = oneRTT?.readHeader != nil && (role == .client || isHandshakeComplete)
+    let hasLongHeaderKeys = hasHandshake || earlyKeys != nil
+    guard hasOneRTT || (hasLongHeaderKeys && undecryptable.hasLongHeader) else { return }
     for var entry in undecryptable.takeAll() {
       entry.bytes.withUnsafeMutableBytes { bytes in
         guard case .open = lifecycle, let arrival = classify(entry.path) else { return }
@@ -322,6 +331,7 @@ extension Connection {
     initialToken = [UInt8](header.token)
     peerIDs.replaceFirst(header.sourceID)
     installInitialKeys(destination: header.sourceID)
+    repeatEarlyData()
     recovery.onRetry(now: now)
     spaces[0].cryptoSend.loseEverything()
     spaces[0].probes = 0

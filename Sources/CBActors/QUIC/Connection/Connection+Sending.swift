@@ -24,7 +24,7 @@ extension Connection {
     if !spaces[0].isDiscarded || !spaces[1].isDiscarded, let first = transmitHandshake(into: buffer, now: now) {
       return first
     }
-    guard oneRTT != nil, isHandshakeComplete else { return nil }
+    guard hasWriteKeys(.oneRTT) else { return nil }
     if let probe = transmitMTUProbe(into: buffer, now: now) { return probe }
     return transmitOneRTT(into: buffer, maxSegments: max(1, maxSegments), now: now)
   }
@@ -61,6 +61,15 @@ extension Connection {
 
   // MARK: Handshake
 
+  /// What packets of a space are sent at now.
+  private func level(_ index: Int) -> EncryptionLevel {
+    switch index {
+    case 0: .initial
+    case 1: .handshake
+    default: sendsEarlyData ? .zeroRTT : .oneRTT
+    }
+  }
+
   /// One datagram of coalesced packets, while there are keys below 1-RTT.
   private mutating func transmitHandshake(
     into buffer: UnsafeMutableRawBufferPointer, now: Instant
@@ -68,11 +77,9 @@ extension Connection {
     let mayFly = mayFly(now)
     var pending = InlineArray<3, Bool>(repeating: false)
     for index in 0..<3 {
-      let level: EncryptionLevel = index == 0 ? .initial : index == 1 ? .handshake : .oneRTT
-      let isReady = hasWriteKeys(level) && (index < 2 || isHandshakeComplete)
-      pending[index] = isReady && isPending(index, mayFly: mayFly, now: now)
+      pending[index] = hasWriteKeys(level(index)) && isPending(index, mayFly: mayFly, now: now)
     }
-    guard pending[0] || pending[1] else { return nil }
+    guard pending[0] || pending[1] || (pending[2] && sendsEarlyData) else { return nil }
     // RFC 9000 §8.1: whole datagrams only, so that an Initial packet can always be padded.
     guard active.sendAllowance >= UInt64(MTUDiscovery.base) else {
       recovery.isAmplificationLimited = true
@@ -87,9 +94,8 @@ extension Connection {
     let codepoint = recovery.ecn.codepoint
     var wroteHandshake = false
     for index in 0...last where pending[index] {
-      let level: EncryptionLevel = index == 0 ? .initial : index == 1 ? .handshake : .oneRTT
       let wrote = writePacket(
-        level, to: &writer, padTo: needsPadding && index == last ? MTUDiscovery.base : 0,
+        level(index), to: &writer, padTo: needsPadding && index == last ? MTUDiscovery.base : 0,
         padsIfNearlyFull: needsPadding && index != last,
         allowance: Allowance(inFlight: mayFly, isProbe: spaces[index].probes > 0), ecn: codepoint, now: now)
       if wrote, index == 1 { wroteHandshake = true }

@@ -31,7 +31,7 @@ extension Connection: StreamTransport {
   /// The packet size, or something else that bounds what fits in a packet, has changed.
   mutating func applyMTU() {
     if recovery.maximumDatagramSize != UInt64(mtu.current) { recovery.setMaximumDatagramSize(mtu.current) }
-    guard let peer = peerTransportParameters, peer.maxDatagramFrameSize > 0 else {
+    guard let peer = peerTransportParameters ?? rememberedParameters, peer.maxDatagramFrameSize > 0 else {
       datagramCapacity = nil
       return
     }

@@ -21,6 +21,7 @@ extension Connection {
     if oneRTT != nil, !recovery.isAmplificationLimited { consider(spaces[2].received.ackDeadline) }
     consider(pacedUntil)
     consider(oneRTT?.previousExpiry)
+    consider(earlyKeysExpiry)
     consider(active.challengeDeadline)
     consider(active.validationDeadline)
     for path in others {
@@ -61,6 +62,10 @@ extension Connection {
       restartKeepAlive()
     }
     if let expiry = oneRTT?.previousExpiry, expiry <= now { oneRTT!.dropPrevious() }
+    if let expiry = earlyKeysExpiry, expiry <= now {
+      earlyKeys = nil
+      earlyKeysExpiry = nil
+    }
     if let deadline = recovery.deadline, deadline <= now { handleRecoveryTimeout(now) }
     handlePathTimeouts(now)
   }

@@ -22,8 +22,13 @@ public struct Connection: ~Copyable {
   /// because the compiler moves an inline array of them whole to read from one.
   let spaces: UnsafeMutablePointer<PacketSpace>
   var oneRTT: OneRTTKeys?
-  /// The half of the 1-RTT secrets that has come before the other.
-  var pendingSecrets = PendingSecrets()
+  /// The 1-RTT secret to read with, when it has come before the one to write with.
+  var earlierReadSecret: TrafficSecret?
+  /// Of 0-RTT packets: a client's to send, a server's to read.
+  var earlyKeys: ProtectionKeys?
+  var earlyKeysExpiry: Instant?
+  /// What a client's 0-RTT goes by until the server's own parameters come.
+  var rememberedParameters: TransportParameters?
   var recovery: LossRecovery
   /// Packets that came before their keys (RFC 9000 §5.2.1).
   var undecryptable = UndecryptablePackets()

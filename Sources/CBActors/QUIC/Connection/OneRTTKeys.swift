@@ -7,15 +7,16 @@ import Wire
 /// hold on to than each key's own.
 final class OneRTTKeys {
   let suite: CipherSuite
-  private var readSecret: TrafficSecret
+  private var readSecret: TrafficSecret?
   private var writeSecret: TrafficSecret
-  let readHeader: ProtectionKeys
+  /// Nil at a server until the client's Finished: until then it only writes.
+  private(set) var readHeader: ProtectionKeys?
   let writeHeader: ProtectionKeys
 
-  private var current: GenerationKey
+  private var current: GenerationKey?
   /// Made before it is needed: RFC 9001 §6.3: "Endpoints responding to an apparent key update MUST NOT generate a timing
   /// side-channel signal that might indicate that the Key Phase bit was invalid".
-  private var next: GenerationKey
+  private var next: GenerationKey?
   /// Kept for a while for packets that were overtaken (RFC 9001 §6.5).
   private var previous: GenerationKey?
   private(set) var previousExpiry: Instant?
@@ -32,16 +33,23 @@ final class OneRTTKeys {
   private var sealed: UInt64 = 0
   private(set) var failures: UInt64 = 0
 
-  init(suite: CipherSuite, read: TrafficSecret, write: TrafficSecret) {
+  init(suite: CipherSuite, write: TrafficSecret) {
     self.suite = suite
-    readSecret = read
     writeSecret = write
-    readHeader = ProtectionKeys(suite: suite, secret: read)
     writeHeader = ProtectionKeys(suite: suite, secret: write)
-    current = GenerationKey(suite: suite, secret: read)
-    readSecret = read.nextGeneration(suite: suite)
-    next = GenerationKey(suite: suite, secret: readSecret)
     self.write = GenerationKey(suite: suite, secret: write)
+  }
+
+  func installRead(_ secret: TrafficSecret) {
+    readHeader = ProtectionKeys(suite: suite, secret: secret)
+    current = GenerationKey(suite: suite, secret: secret)
+    prepareNext(after: secret)
+  }
+
+  private func prepareNext(after secret: TrafficSecret) {
+    let following = secret.nextGeneration(suite: suite)
+    readSecret = following
+    next = GenerationKey(suite: suite, secret: following)
   }
 
   /// The Key Phase bit of packets sent now.
@@ -86,8 +94,7 @@ final class OneRTTKeys {
       previous = current
       previousExpiry = retain
       current = next
-      readSecret = readSecret.nextGeneration(suite: suite)
-      next = GenerationKey(suite: suite, secret: readSecret)
+      if let readSecret { prepareNext(after: readSecret) }
       readGeneration += 1
       currentReadStart = packetNumber
       // RFC 9001 §6.2: "The endpoint MUST update its send keys to the corresponding key phase in response"

@@ -100,16 +100,26 @@ struct Streams: ~Copyable {
   }
 
   /// The peer's transport parameters have come (RFC 9000 §7.4).
-  mutating func setPeerLimits(
-    maxData: UInt64, bidiLocal: UInt64, bidiRemote: UInt64, uni: UInt64, maxStreamsBidi: UInt64, maxStreamsUni: UInt64,
-    events: inout EventQueue
-  ) {
-    peerWindowBidiLocal = bidiLocal
-    peerWindowBidiRemote = bidiRemote
-    peerWindowUni = uni
-    _ = sendCredit.raise(to: maxData)
-    raiseStreamLimit(.bidirectional, to: maxStreamsBidi, events: &events)
-    raiseStreamLimit(.unidirectional, to: maxStreamsUni, events: &events)
+  mutating func setPeerLimits(_ parameters: TransportParameters, events: inout EventQueue) {
+    peerWindowBidiLocal = parameters.initialMaxStreamDataBidiLocal
+    peerWindowBidiRemote = parameters.initialMaxStreamDataBidiRemote
+    peerWindowUni = parameters.initialMaxStreamDataUni
+    receiveMaxData(parameters.initialMaxData)
+    raiseStreamLimit(.bidirectional, to: parameters.initialMaxStreamsBidi, events: &events)
+    raiseStreamLimit(.unidirectional, to: parameters.initialMaxStreamsUni, events: &events)
+    raiseEarlyStreams()
+  }
+
+  /// RFC 9000 §7.4.1: "the client updates the flow control limits on all sending streams" that it opened in 0-RTT.
+  private mutating func raiseEarlyStreams() {
+    guard table.count > 0 else { return }
+    var early: [StreamPointer] = []
+    table.forEach { early.append($0) }
+    for stream in early {
+      let id = stream.pointee.id
+      stream.pointee.send.raiseLimit(to: id.direction == .bidirectional ? peerWindowBidiRemote : peerWindowUni)
+      reschedule(stream)
+    }
   }
 
   mutating func raiseStreamLimit(_ direction: StreamDirection, to limit: UInt64, events: inout EventQueue) {

@@ -1,0 +1,69 @@
+internal import CNIOBoringSSL
+internal import Synchronization
+
+/// The latest ticket of each server, in memory, with what early data under it goes by.
+///
+/// A ticket is given out once: using it twice would let an observer link the two connections (RFC 8446 §C.4). Holds the
+/// tickets of at most ``maximumServers`` servers, and forgets any one of them to make room.
+final class SessionTickets: Sendable {
+  static let maximumServers = 256
+
+  /// What a client knows of a server from the connection that the ticket came in.
+  struct Remembered: Sendable {
+    /// The server's transport parameters, encoded (RFC 9000 §7.4.1).
+    var parameters: [UInt8]
+    /// The application protocol's own.
+    var applicationState: [UInt8]?
+  }
+
+  /// An `SSL_SESSION` that its holder owns a reference of.
+  struct Ticket: @unchecked Sendable {
+    // Proof: an SSL_SESSION is immutable once BoringSSL hands it out, and its reference count is atomic.
+    let session: OpaquePointer
+    var remembered: Remembered
+  }
+
+  private struct Table {
+    var tickets: [String: Ticket] = [:]
+    /// Outlives the ticket: the next one of the same server goes by it too.
+    var applicationStates: [String: [UInt8]] = [:]
+  }
+  private let table = Mutex(Table())
+
+  deinit { table.withLock { $0.tickets.values.forEach { SSL_SESSION_free($0.session) } } }
+
+  /// Takes over the caller's reference.
+  func store(_ session: OpaquePointer, parameters: [UInt8], for serverName: String) {
+    let ticket = Ticket(session: session, remembered: Remembered(parameters: parameters))
+    let replaced = table.withLock { table -> [Ticket] in
+      var freed: [Ticket] = []
+      if table.tickets[serverName] == nil, table.tickets.count >= Self.maximumServers,
+        let other = table.tickets.popFirst()
+      {
+        table.applicationStates[other.key] = nil
+        freed.append(other.value)
+      }
+      if let older = table.tickets.updateValue(ticket, forKey: serverName) { freed.append(older) }
+      return freed
+    }
+    replaced.forEach { SSL_SESSION_free($0.session) }
+  }
+
+  func remember(_ state: [UInt8], for serverName: String) {
+    table.withLock {
+      if $0.applicationStates[serverName] == nil, $0.applicationStates.count >= Self.maximumServers {
+        _ = $0.applicationStates.popFirst()
+      }
+      $0.applicationStates[serverName] = state
+    }
+  }
+
+  /// A ticket whose reference the caller must free.
+  func take(for serverName: String) -> Ticket? {
+    table.withLock {
+      var ticket = $0.tickets.removeValue(forKey: serverName)
+      ticket?.remembered.applicationState = $0.applicationStates[serverName]
+      return ticket
+    }
+  }
+}
