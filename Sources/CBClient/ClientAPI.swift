@@ -222,6 +222,7 @@ public struct ConnectionStatus: Hashable, Codable, Sendable {
   public var keyExchange: String?
   /// The AEAD in use, such as `AES-128-GCM`.
   public var cipher: String?
+  public var resumption: Resumption
   public var congestion: String
   /// Smoothed and least round-trip times in milliseconds (RFC 9002 §5).
   public var smoothedRTTMilliseconds: Double
@@ -232,9 +233,19 @@ public struct ConnectionStatus: Hashable, Codable, Sendable {
   public var bytesReceived: UInt64
   public var packetsLost: UInt64
 
+  /// How the handshake was shortened (RFC 8446 §2.2, §2.3).
+  public enum Resumption: String, Codable, Sendable {
+    case none
+    /// The certificate was not shown again.
+    case resumed
+    /// And the first request left with the first packet.
+    case earlyData = "early data"
+  }
+
   public init(
     pop: String, address: String, connectedAt: Date, keyExchange: String? = nil, cipher: String? = nil,
-    congestion: String, smoothedRTTMilliseconds: Double, minimumRTTMilliseconds: Double, congestionWindowBytes: Int,
+    resumption: Resumption = .none, congestion: String, smoothedRTTMilliseconds: Double, minimumRTTMilliseconds: Double,
+    congestionWindowBytes: Int,
     mtuBytes: Int, bytesSent: UInt64, bytesReceived: UInt64, packetsLost: UInt64
   ) {
     self.pop = pop
@@ -242,6 +253,7 @@ public struct ConnectionStatus: Hashable, Codable, Sendable {
     self.connectedAt = connectedAt
     self.keyExchange = keyExchange
     self.cipher = cipher
+    self.resumption = resumption
     self.congestion = congestion
     self.smoothedRTTMilliseconds = smoothedRTTMilliseconds
     self.minimumRTTMilliseconds = minimumRTTMilliseconds

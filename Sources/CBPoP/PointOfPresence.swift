@@ -114,7 +114,6 @@ public struct PointOfPresence: Service {
     on ring: RingExecutor, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers, limits: TunnelLimits,
     counters: RequestCounters, ready: Ready
   ) async throws -> [QUICEndpoint] {
-    let tls = try ServerTLSContext(identity: identity, applicationProtocols: ["h3"])
     let services = PoPServices(
       name: settings.name, issuers: issuers, policy: TargetPolicy(settings), limits: limits,
       resolver: Resolver(ring: ring, configuration: try resolverConfiguration()),
@@ -123,6 +122,10 @@ public struct PointOfPresence: Service {
       counters: counters, logger: logger)
     var configuration = QUIC.Configuration(settings.transport)
     configuration.statelessResetKey = try Self.statelessResetKey(from: keyFile)
+    let tls = try ServerTLSContext(
+      identity: identity, applicationProtocols: ["h3"],
+      earlyDataContext: configuration.earlyDataContext + HTTP3.Settings.tunnel.encoded,
+      replays: ReplayRegister { RingExecutor.monotonicNow().nanoseconds / 1_000_000_000 })
     var ready = ready
     var endpoints: [QUICEndpoint] = []
     for address in settings.listen {

@@ -42,6 +42,12 @@ def test_curl_reaches_nginx_by_http_connect(connected, nginx):
     assert answer.stdout == pages["index.html"], answer.stderr
 
 
+def test_a_second_connection_signs_in_with_its_first_packet(terminal):
+    result = terminal.run("-c", "connect; disconnect; connect; status", "--json")
+    assert result.returncode == 0, result.stderr
+    assert '"resumption":"early data"' in result.stdout.replace(" ", "").replace("earlydata", "early data")
+
+
 def test_a_large_download_arrives_whole(connected, nginx):
     port, pages = nginx
     answer = curl("--proxy", f"socks5h://127.0.0.1:{connected.socks_port}", f"http://127.0.0.1:{port}/big.bin")

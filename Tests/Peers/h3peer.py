@@ -129,9 +129,14 @@ def client_configuration(ca=None, server_name="cloudbridge.test", **kwargs):
 
 
 @asynccontextmanager
-async def h3_client(host, port, ca=None, **kwargs):
+async def h3_client(host, port, ca=None, session_ticket_handler=None, wait_connected=True, **kwargs):
     async with connect(
-        host, port, configuration=client_configuration(ca, **kwargs), create_protocol=H3Client
+        host,
+        port,
+        configuration=client_configuration(ca, **kwargs),
+        create_protocol=H3Client,
+        session_ticket_handler=session_ticket_handler,
+        wait_connected=wait_connected,
     ) as client:
         yield client
 

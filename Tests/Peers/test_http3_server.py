@@ -87,6 +87,36 @@ def test_requests_beside_a_bad_token_are_refused(pop):
     run(story())
 
 
+def test_aioquic_resumes_with_early_data(pop, echo):
+    """GET is answered in early data; CONNECT is told 425 (RFC 8470)."""
+
+    async def story():
+        tickets = []
+        async with h3_client("127.0.0.1", pop.quic_port, pop.ca, session_ticket_handler=tickets.append) as client:
+            _, exchange = client.get("cloudbridge.test", "/healthz")
+            await exchange.until(lambda e: e.ended)
+            await asyncio.sleep(0.1)
+        assert tickets and tickets[0].max_early_data_size == 0xFFFFFFFF
+        async with h3_client(
+            "127.0.0.1", pop.quic_port, pop.ca, session_ticket=tickets[0], wait_connected=False
+        ) as client:
+            _, page = client.get("cloudbridge.test", "/healthz")
+            _, tunnel = client.connect_tcp(f"127.0.0.1:{echo.tcp_port}", pop.token())
+            await page.until(lambda e: e.ended)
+            await tunnel.until(lambda e: e.headers)
+            assert client._quic.tls.session_resumed and client._quic.tls.early_data_accepted
+            assert page.headers[":status"] == "200"
+            assert tunnel.headers[":status"] == "425"
+            _, again = client.connect_tcp(f"127.0.0.1:{echo.tcp_port}", pop.token())
+            await again.until(lambda e: e.headers)
+            assert again.headers[":status"] == "200"
+        # The ticket's early data has been used: it is good for a resumption only.
+        async with h3_client("127.0.0.1", pop.quic_port, pop.ca, session_ticket=tickets[0]) as client:
+            assert client._quic.tls.session_resumed and not client._quic.tls.early_data_accepted
+
+    run(story())
+
+
 def test_connect_tcp_by_aioquic_echoes_a_megabyte(pop, echo):
     async def story():
         async with h3_client("127.0.0.1", pop.quic_port, pop.ca) as client:

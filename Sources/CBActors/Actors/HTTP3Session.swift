@@ -46,6 +46,8 @@ public actor HTTP3Session {
   private var cancellations: [(StreamID, HTTP3.ErrorCode)] = []
   private var closeReason: CloseReason?
   private var isReady = false
+  /// The server's SETTINGS as they are remembered, for requests in early data (RFC 9114 §7.2.4.2).
+  private let remembered: HTTP3.Settings?
   private var readyWaiters: [CheckedContinuation<Void, any Error>] = []
   private var closedWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -80,7 +82,9 @@ public actor HTTP3Session {
       quic = QUIC.Connection(
         server: configuration, tls: tls.value, path: path, initial: request, now: now, entropy: SystemEntropy.shared)
     }
-    http = HTTP3.Connection(role: role, settings: settings, greaseSeed: SystemEntropy.shared.nextUInt64())
+    remembered = (tls.value as? TLSClientSession)?.rememberedApplicationState.flatMap { HTTP3.Settings(encoded: $0) }
+    http = HTTP3.Connection(
+      role: role, settings: settings, remembered: remembered, greaseSeed: SystemEntropy.shared.nextUInt64())
     ring = endpoint.ring
     remote = path.remote
     self.endpoint = endpoint
@@ -172,6 +176,9 @@ public actor HTTP3Session {
       case .handshakeCompleted:
         handshakeEnded()
         http.start(on: &quic)
+      case .earlyDataReady:
+        // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
+        if role == .server || remembered != nil { http.start(on: &quic) }
       case .streamFinished(let stream):
         http.handle(event, on: &quic)
         finishedWriting(stream)
@@ -188,8 +195,9 @@ public actor HTTP3Session {
   private func deliverHTTPEvents() {
     while let event = http.nextEvent() {
       switch event {
-      case .settingsReceived:
+      case .settingsReceived(let settings):
         isReady = true
+        (tls as? TLSClientSession)?.rememberApplicationState(settings.encoded)
         for waiter in readyWaiters { waiter.resume() }
         readyWaiters = []
         delegate?.sessionBecameReady(self)
@@ -299,6 +307,13 @@ extension HTTP3Session {
     try await withCheckedThrowingContinuation { readyWaiters.append($0) }
   }
 
+  /// Requests can be sent in early data. Only what may be replayed without harm belongs there, and what was refused
+  /// ends with H3_REQUEST_REJECTED and may be sent again (RFC 8470 §3).
+  public var takesEarlyRequests: Bool { role == .client && http.isOpen && !quic.isHandshakeComplete }
+
+  /// What has come so far, came before the client's handshake was complete: it may be a replay (RFC 8470 §4).
+  public var isInEarlyData: Bool { role == .server && !quic.isHandshakeComplete }
+
   /// Sends a request; nil when the peer's stream limit is reached or the connection is gone.
   public func request(_ fields: HeaderList, finish: Bool, handler: any RequestStreamHandler) throws -> StreamID? {
     guard closeReason == nil, let stream = try http.sendRequest(fields, finish: finish, on: &quic) else { return nil }
@@ -385,6 +400,10 @@ extension HTTP3Session {
   /// The TLS group and cipher suite that were agreed on, as IANA names them; nil before that.
   public var keyExchange: String? { (tls as? TLSHandshake)?.keyExchangeGroup }
   public var cipherSuite: String? { (tls as? TLSHandshake)?.cipherSuiteName }
+
+  /// The session was resumed, and whether with early data.
+  public var isResumed: Bool { quic.isResumed }
+  public var earlyData: EarlyDataState { quic.earlyData }
 
   /// Ends the connection with an HTTP/3 error code, H3_NO_ERROR for a proper end (RFC 9114 §8.1).
   public func close(_ code: HTTP3.ErrorCode = .noError, reason: String = "") {

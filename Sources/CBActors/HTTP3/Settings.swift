@@ -79,8 +79,9 @@ extension Settings {
     return value == 1
   }
 
-  /// The SETTINGS frame, with one reserved setting that the peer must ignore (RFC 9114 §7.2.4.1).
-  func encodedFrame(greaseSeed: UInt64) -> [UInt8] {
+  /// The settings as a SETTINGS frame's payload has them: what a client keeps with a server's ticket, and what a
+  /// server's early data depends on (RFC 9114 §7.2.4.2).
+  public var encoded: [UInt8] {
     var payload: [UInt8] = []
     func append(_ identifier: UInt64, _ value: UInt64) {
       payload.appendVarint(identifier)
@@ -91,8 +92,21 @@ extension Settings {
     if qpackBlockedStreams > 0 { append(Identifier.qpackBlockedStreams, qpackBlockedStreams) }
     if enableConnectProtocol { append(Identifier.enableConnectProtocol, 1) }
     if h3Datagram { append(Identifier.h3Datagram, 1) }
+    return payload
+  }
+
+  /// Nil for what ``encoded`` never gives.
+  public init?(encoded: [UInt8]) {
+    guard let settings = try? encoded.withUnsafeBytes({ try Settings(payload: $0) }) else { return nil }
+    self = settings
+  }
+
+  /// The SETTINGS frame, with one reserved setting that the peer must ignore (RFC 9114 §7.2.4.1).
+  func encodedFrame(greaseSeed: UInt64) -> [UInt8] {
+    var payload = encoded
     // RFC 9114 §7.2.4.1: reserved identifiers have the form 0x1f * N + 0x21. 16 bits of N keep it in four bytes.
-    append(0x1f * (greaseSeed & 0xffff) + 0x21, greaseSeed >> 16 & 0x3fff)
+    payload.appendVarint(0x1f * (greaseSeed & 0xffff) + 0x21)
+    payload.appendVarint(greaseSeed >> 16 & 0x3fff)
 
     var frame: [UInt8] = []
     frame.appendVarint(FrameType.settings.rawValue)

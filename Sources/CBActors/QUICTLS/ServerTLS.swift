@@ -14,22 +14,25 @@ public final class ServerTLSContext: Sendable {
   /// In preference order.
   private let protocols: [String]
   private let earlyDataContext: [UInt8]?
+  private let replays: ReplayRegister?
   private let verifier: PeerVerifier?
 
   /// - Parameters:
   ///   - applicationProtocols: ALPN names, the preferred one first; at least one.
   ///   - earlyDataContext: nil refuses 0-RTT. Otherwise what a ticket's 0-RTT depends on, such as the limits among the
   ///     transport parameters: 0-RTT is accepted only where it is the same again (RFC 9000 §7.4.1).
+  ///   - replays: lets each ticket's early data in only once; shared by all contexts with the same tickets.
   ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
   public init(
     identity: TLSIdentity, applicationProtocols: [String], clientAuthentication: ClientAuthentication = .none,
-    earlyDataContext: [UInt8]? = nil, keyLogFile: String? = nil
+    earlyDataContext: [UInt8]? = nil, replays: ReplayRegister? = nil, keyLogFile: String? = nil
   ) throws(TLSConfigurationError) {
     let context = try TLSContext(keyLogFile: keyLogFile)
     self.context = context
     protocols = applicationProtocols
     let service = try TLSContext.wireForm(applicationProtocols)
     self.earlyDataContext = earlyDataContext
+    self.replays = replays
     try identity.install(in: context.handle)
     switch clientAuthentication {
     case .none: verifier = nil
@@ -43,6 +46,12 @@ public final class ServerTLSContext: Sendable {
     // Tickets are good for one service only; with client certificates BoringSSL demands that they say which.
     SSL_CTX_set_session_id_context(context.handle, service, min(service.count, Int(SSL_MAX_SID_CTX_LENGTH)))
     SSL_CTX_set_early_data_enabled(context.handle, earlyDataContext == nil ? 0 : 1)
+    if replays != nil {
+      SSL_CTX_set_select_certificate_cb(context.handle) { hello in
+        if let hello { (TLSHandshake.of(hello.pointee.ssl) as? TLSServerSession)?.server.replays?.judge(hello) }
+        return ssl_select_cert_success
+      }
+    }
     SSL_CTX_set_alpn_select_cb(
       context.handle,
       { ssl, selected, selectedCount, offered, offeredCount, _ in

@@ -124,6 +124,7 @@ actor CloudBridgeClient: ClientEngine {
     return ConnectionStatus(
       pop: connected.name, address: "\(connected.candidate.address)", connectedAt: connected.since,
       keyExchange: await connected.session.keyExchange, cipher: await connected.session.cipherSuite,
+      resumption: await connected.session.resumption,
       congestion: profile.transport.congestion.rawValue,
       smoothedRTTMilliseconds: Double(statistics.smoothedRTT.microseconds) / 1_000,
       minimumRTTMilliseconds: Double(statistics.minimumRTT.microseconds) / 1_000,
@@ -293,7 +294,7 @@ extension ClientTLSContext {
       system: trust.systemRoots, certificateFiles: trust.caFile.map { [$0] } ?? [],
       pinnedPublicKeys: trust.pins.compactMap { Data(base64Encoded: $0).map { Array($0) } })
     do throws(TLSConfigurationError) {
-      try self.init(trust: policy, applicationProtocols: ["h3"])
+      try self.init(trust: policy, applicationProtocols: ["h3"], offersEarlyData: true)
     } catch {
       throw ClientError(
         .configuration, "pop.trust: \(error)", hint: "'cbpop --dev' writes its certificate authority when it starts")
@@ -321,5 +322,14 @@ extension StubResolver.Configuration {
   /// The profile's servers, else the system's.
   init(_ dns: Profile.DNS) {
     if dns.servers.isEmpty { self.init(ResolvConf.ofSystem) } else { self.init(servers: dns.servers) }
+  }
+}
+
+extension HTTP3Session {
+  fileprivate var resumption: ConnectionStatus.Resumption {
+    switch earlyData {
+    case .accepted: .earlyData
+    case .notOffered, .offered, .rejected: isResumed ? .resumed : .none
+    }
   }
 }

@@ -24,12 +24,17 @@ actor PoPFinder {
     self.endpoints = endpoints
   }
 
+  /// Makes the request for a server's name.
+  typealias EarlyRequest = @Sendable (_ authority: String) -> HeaderList
+
   /// A connection that is ready for requests, and how it was found.
   struct Found: Sendable {
     var session: HTTP3Session
     var candidate: Candidate
     /// The handshake's round trip.
     var rtt: Interval
+    /// The answer to a request that left in early data.
+    var early: Task<BufferedExchange.Response, any Error>?
   }
 
   // MARK: Candidates
@@ -110,15 +115,22 @@ actor PoPFinder {
   // MARK: Connections
 
   /// Opens one connection and waits until it is ready. Throws ``ClientError`` of kind `noPoPReachable`.
-  func connect(to candidate: Candidate) async throws(ClientError) -> Found {
+  ///
+  /// - Parameter early: sent in early data where the connection resumes one that allowed it; must be safe to replay.
+  func connect(to candidate: Candidate, early: EarlyRequest? = nil) async throws(ClientError) -> Found {
     do {
       let endpoint = try await endpoints.endpoint(for: candidate.address)
       let session = try tls.makeSession(serverName: profile.serverName(for: candidate.name))
       let opened = try await endpoint.connect(to: candidate.address, tls: RingBound(session), delegate: nil)
       return try await withTaskCancellationHandler {
+        var answer: Task<BufferedExchange.Response, any Error>?
+        if let early, await opened.takesEarlyRequests {
+          let request = early(profile.serverName(for: candidate.name))
+          answer = Task { try await BufferedExchange.perform(request, on: opened) }
+        }
         try await opened.ready()
         let statistics = await opened.statistics
-        return Found(session: opened, candidate: candidate, rtt: statistics.minimumRTT)
+        return Found(session: opened, candidate: candidate, rtt: statistics.minimumRTT, early: answer)
       } onCancel: {
         Task { await opened.close() }
       }
@@ -134,7 +146,7 @@ actor PoPFinder {
   }
 
   /// Races the candidates and keeps the one that answers fastest.
-  func connectToNearest(of candidates: [Candidate]) async throws(ClientError) -> Found {
+  func connectToNearest(of candidates: [Candidate], early: EarlyRequest?) async throws(ClientError) -> Found {
     var race = Race(candidates)
     var attempts: [Int: Task<Void, Never>] = [:]
     var sessions: [Int: Found] = [:]
@@ -152,7 +164,7 @@ actor PoPFinder {
           let candidate = race.candidates[index]
           attempts[index] = Task {
             do throws(ClientError) {
-              report.yield(.succeeded(index, try await self.connect(to: candidate)))
+              report.yield(.succeeded(index, try await self.connect(to: candidate, early: early)))
             } catch {
               report.yield(.failed(index, error.message))
             }

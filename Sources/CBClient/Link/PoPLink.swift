@@ -104,7 +104,9 @@ actor PoPLink {
           hint: "known are: " + all.map { "\($0.name) (\($0.address))" }.joined(separator: ", "))
       }
     }
-    let found = try await finder.connectToNearest(of: candidates)
+    let secret = try await token(false)
+    let earlyRequest: PoPFinder.EarlyRequest = { Self.sessionRequest(secret, authority: $0) }
+    let found = try await finder.connectToNearest(of: candidates, early: earlyRequest)
     do throws(ClientError) {
       let name = try await signIn(found)
       guard wanted != nil else { throw ClientError(.cancelled, "disconnected") }
@@ -128,15 +130,17 @@ actor PoPLink {
   private func signIn(_ found: PoPFinder.Found) async throws(ClientError) -> String {
     struct Session: Decodable { var pop: String }
     for renew in [false, true] {
-      let secret = try await token(renew)
-      var request: HeaderList = [
-        ":method": "GET", ":scheme": "https", ":authority": profile.serverName(for: found.candidate.name),
-        ":path": "/.well-known/cloudbridge/session",
-      ]
-      request.append("authorization", "Bearer \(secret.exposed)", neverIndexed: true)
       let response: BufferedExchange.Response
       do {
-        response = try await BufferedExchange.perform(request, on: found.session)
+        if !renew, let early = found.early, let answer = try? await early.value, answer.fields.status != 425 {
+          response = answer
+        } else {
+          let authority = profile.serverName(for: found.candidate.name)
+          let request = Self.sessionRequest(try await token(renew), authority: authority)
+          response = try await BufferedExchange.perform(request, on: found.session)
+        }
+      } catch let error as ClientError {
+        throw error
       } catch is CancellationError {
         throw ClientError(.cancelled, "cancelled")
       } catch RequestStreamEnd.connectionClosed(let reason) {
@@ -157,6 +161,15 @@ actor PoPLink {
       }
     }
     throw ClientError(.notSignedIn, "the PoP does not accept the sign-in", hint: "run 'login'")
+  }
+
+  /// Asks the PoP who we are. A replay of it tells nobody anything: it may leave in early data.
+  private static func sessionRequest(_ secret: Secret, authority: String) -> HeaderList {
+    var request: HeaderList = [
+      ":method": "GET", ":scheme": "https", ":authority": authority, ":path": "/.well-known/cloudbridge/session",
+    ]
+    request.append("authorization", "Bearer \(secret.exposed)", neverIndexed: true)
+    return request
   }
 
   private func established(_ connected: Connected) {

@@ -38,6 +38,11 @@ actor PoPConnection {
   private func route(_ fields: HeaderList, on stream: StreamID, of session: HTTP3Session)
     -> (any RequestStreamHandler)?
   {
+    // RFC 8470 §3: what may be a replay is served only when serving it twice does no harm.
+    if session.assumeIsolated({ $0.isInEarlyData }), fields.method != "GET", fields.method != "HEAD" {
+      tooEarly(fields, on: stream, of: session)
+      return nil
+    }
     if ConnectUDP.isRequest(fields) {
       let account = TunnelAccount(services)
       let tunnel = UDPTunnel(session: session, stream: stream, idleTimeout: services.udpIdleTimeout) { traffic in
@@ -145,6 +150,13 @@ actor PoPConnection {
         "Bearer realm=\"cloudbridge\", error=\"invalid_token\", error_description=\"\(String(reason))\"")
     }
     return list
+  }
+
+  /// RFC 8470 §5.2.
+  private func tooEarly(_ fields: HeaderList, on stream: StreamID, of session: HTTP3Session) {
+    refused(Rejection(status: 425, "in early data"), fields)
+    let page = PoPPage(status: 425, text: "\(fields.method ?? "This") is not served in early data: send it again.")
+    session.assumeIsolated { $0.respond(page.fields, body: page.body, on: stream) }
   }
 
   // MARK: Pages

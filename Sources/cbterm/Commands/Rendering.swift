@@ -105,7 +105,8 @@ enum StatusRendering {
         "Traffic",
         "\(Quantity.bytes(connection.bytesSent)) sent, \(Quantity.bytes(connection.bytesReceived)) received, "
           + "\(connection.packetsLost) packets lost")
-      let security = [connection.keyExchange, connection.cipher].compactMap { $0 }
+      let resumption = connection.resumption == .none ? nil : connection.resumption.rawValue
+      let security = [connection.keyExchange, connection.cipher, resumption].compactMap { $0 }
       if !security.isEmpty { list.add("Security", security.joined(separator: ", ")) }
     }
     for listener in status.listeners {

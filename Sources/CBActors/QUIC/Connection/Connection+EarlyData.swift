@@ -103,3 +103,17 @@ extension Connection {
     }
   }
 }
+
+extension Configuration {
+  /// What a ticket's early data goes by, in a form to compare: a server takes early data only where it is the same.
+  ///
+  /// RFC 9000 §7.4.1: "A server MUST reject 0-RTT data if the restored values for transport parameters cannot be
+  /// supported."
+  public var earlyDataContext: [UInt8] {
+    let limits = [
+      activeConnectionIDLimit, initialMaxData, initialMaxStreamDataBidiLocal, initialMaxStreamDataBidiRemote,
+      initialMaxStreamDataUni, maxStreamsBidi, maxStreamsUni, maxDatagramFrameSize, maxUDPPayloadSize,
+    ]
+    return limits.flatMap { limit in withUnsafeBytes(of: limit.bigEndian) { Array($0) } }
+  }
+}
