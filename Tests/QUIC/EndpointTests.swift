@@ -18,12 +18,25 @@ final class EndpointPair {
   private var reply = [UInt8](repeating: 0, count: 1_500)
 
   init(_ configuration: Endpoint<Int>.Configuration, server: Configuration = Configuration()) throws {
-    client = Connection(
-      client: Configuration(), tls: try ConnectionFixture.client().makeSession(serverName: "pop.example"),
-      path: ConnectionPair.clientPath, now: now, entropy: SeededEntropy(seed: 3))
+    client = try Self.makeClient(now: now, token: [])
     endpoint = Endpoint(configuration, entropy: SeededEntropy(seed: 4))
     serverConfiguration = server
     tls = try ConnectionFixture.server()
+  }
+
+  private static func makeClient(now: Instant, token: [UInt8]) throws -> Connection {
+    Connection(
+      client: Configuration(), tls: try ConnectionFixture.client().makeSession(serverName: "pop.example"),
+      path: ConnectionPair.clientPath, token: token, now: now,
+      entropy: SeededEntropy(seed: UInt64(now.nanoseconds)))
+  }
+
+  /// The client connects anew to the same endpoint.
+  func connectAgain(token: [UInt8]) throws {
+    client = try Self.makeClient(now: now, token: token)
+    server = nil
+    clientEvents = []
+    replies = 0
   }
 
   /// What the client has to send, datagram by datagram.
@@ -91,6 +104,13 @@ final class EndpointPair {
     }
   }
 
+  func sendNewToken(_ token: [UInt8]) {
+    guard var connection = server.take() else { return }
+    connection.sendNewToken(token)
+    server = .some(consume connection)
+    run()
+  }
+
   private func deliver(_ datagram: [UInt8], _ connection: inout Connection) {
     var datagram = datagram
     datagram.withUnsafeMutableBytes {
@@ -151,6 +171,60 @@ final class EndpointPair {
       if case .drop(let reason) = pair.route(datagram).0 { outcome.append(reason) }
     }
     #expect(outcome.contains(.invalidToken))
+  }
+
+  /// A pair that has met once, with the token that the server gave.
+  private func acquainted() throws -> (EndpointPair, [UInt8]) {
+    let pair = try EndpointPair(configuration(.always))
+    pair.run()
+    let token = pair.endpoint.makeToken(for: ConnectionPair.clientPath.local, now: pair.now)
+    pair.sendNewToken(token)
+    #expect(pair.clientEvents.contains(.newTokenReceived(token)))
+    return (pair, token)
+  }
+
+  @Test func aTokenSparesTheNextConnectionTheRetryAndIsGoodOnce() throws {
+    let (pair, token) = try acquainted()
+    try pair.connectAgain(token: token)
+    pair.run()
+    #expect(pair.replies == 0)
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+    pair.now += .seconds(1)
+    try pair.connectAgain(token: token)
+    pair.run()
+    #expect(pair.replies == 2)
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+  }
+
+  @Test func aTokenOutlivesItsKey() throws {
+    let (pair, token) = try acquainted()
+    pair.now += .seconds(13 * 3_600)
+    try pair.connectAgain(token: token)
+    pair.run()
+    #expect(pair.replies == 0)
+  }
+
+  @Test func anOldOrDamagedTokenMeansARetryAndNoMore() throws {
+    let (pair, token) = try acquainted()
+    var damaged = token
+    damaged[damaged.count - 1] ^= 1
+    try pair.connectAgain(token: damaged)
+    pair.run()
+    #expect(pair.replies == 2)
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+    pair.now += .seconds(25 * 3_600)
+    try pair.connectAgain(token: token)
+    pair.run()
+    #expect(pair.replies == 2)
+    #expect(pair.clientEvents.contains(.handshakeConfirmed))
+  }
+
+  @Test func aTokenIsForOneAddress() throws {
+    let (pair, _) = try acquainted()
+    let other = SocketAddress("192.0.2.200:40000")!
+    try pair.connectAgain(token: pair.endpoint.makeToken(for: other, now: pair.now))
+    pair.run()
+    #expect(pair.replies == 2)
   }
 
   @Test func aRetryWithAWrongTagIsIgnored() throws {

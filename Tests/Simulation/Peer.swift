@@ -76,7 +76,8 @@ final class Peer {
     case .connectionIDRetired(let id):
       connectionIDs.removeAll { $0 == id }
       routes.append((id, false))
-    case .handshakeCompleted, .handshakeConfirmed, .earlyDataReady, .earlyDataRejected, .streamWritable,
+    case .handshakeCompleted, .handshakeConfirmed, .earlyDataReady, .earlyDataRejected, .newTokenReceived,
+      .streamWritable,
       .streamsAvailable,
       .datagramsSendable, .pathChanged:
       break

@@ -63,7 +63,7 @@ public actor HTTP3Session {
 
   /// How a session begins.
   enum Opening {
-    case client
+    case client(token: [UInt8])
     case server(InitialRequest)
   }
 
@@ -73,10 +73,10 @@ public actor HTTP3Session {
   ) {
     self.tls = tls.value
     switch opening {
-    case .client:
+    case .client(let token):
       role = .client
       quic = QUIC.Connection(
-        client: configuration, tls: tls.value, path: path, now: now, entropy: SystemEntropy.shared)
+        client: configuration, tls: tls.value, path: path, token: token, now: now, entropy: SystemEntropy.shared)
     case .server(let request):
       role = .server
       quic = QUIC.Connection(
@@ -176,6 +176,12 @@ public actor HTTP3Session {
       case .handshakeCompleted:
         handshakeEnded()
         http.start(on: &quic)
+      case .handshakeConfirmed:
+        if role == .server {
+          let remote = quic.path.remote
+          quic.sendNewToken(endpoint.assumeIsolated { $0.makeToken(for: remote) })
+        }
+      case .newTokenReceived(let token): endpoint.assumeIsolated { $0.keep(token, of: remote) }
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
         if role == .server || remembered != nil { http.start(on: &quic) }

@@ -19,6 +19,9 @@ public actor QUICEndpoint {
   private var dirty: [HTTP3Session] = []
   private var flushing: [HTTP3Session] = []
   private var blocked: [HTTP3Session] = []
+  /// What servers gave for the next connection to them; each is used once (RFC 9000 §8.1.3).
+  private var tokens: [SocketAddress: [UInt8]] = [:]
+  private static let maximumTokens = 256
   private var stoppedWaiters: [CheckedContinuation<Void, Never>] = []
   public private(set) var counters = Counters()
 
@@ -117,7 +120,8 @@ public actor QUICEndpoint {
     guard let socket else { throw QUICEndpointError.notStarted }
     let path = Path(local: socket.localAddress, remote: remote)
     let session = HTTP3Session(
-      .client, configuration, tls: tls, path: path, now: ring.refreshNow(),
+      .client(token: tokens.removeValue(forKey: remote) ?? []), configuration, tls: tls, path: path,
+      now: ring.refreshNow(),
       settings: settings, endpoint: self, socket: RingBound(socket))
     sessions[ObjectIdentifier(session)] = session
     core.add(peer: remote, session)
@@ -133,6 +137,14 @@ public actor QUICEndpoint {
   func route(_ id: ConnectionID, to session: HTTP3Session) { core.add(id, session) }
   func unroute(_ id: ConnectionID) { core.remove(id) }
   func handshakeEnded() { core.halfOpen -= 1 }
+
+  func makeToken(for remote: SocketAddress) -> [UInt8] { core.makeToken(for: remote, now: ring.now) }
+
+  /// Keeps a server's token for the next connection to it.
+  func keep(_ token: [UInt8], of remote: SocketAddress) {
+    if tokens[remote] == nil, tokens.count >= Self.maximumTokens { _ = tokens.popFirst() }
+    tokens[remote] = token
+  }
 
   func sessionBecameDirty(_ session: HTTP3Session) {
     if dirty.isEmpty { ring.atBatchEnd(self) }

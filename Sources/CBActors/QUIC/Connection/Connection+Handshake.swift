@@ -186,6 +186,14 @@ extension Connection {
     }
   }
 
+  /// Gives the client a token for its next connection (RFC 9000 §8.1.3). Does nothing before the handshake is confirmed,
+  /// at a client, and with a token longer than an Initial packet should carry.
+  public mutating func sendNewToken(_ token: [UInt8]) {
+    guard role == .server, isHandshakeConfirmed, !token.isEmpty, token.count <= Self.longestToken else { return }
+    newToken = token
+    isNewTokenDue = true
+  }
+
   /// Runs something that the peer may have caused to fail; a failure closes the connection.
   mutating func attempt(_ body: (inout Connection) throws(TransportError) -> Void) {
     do throws(TransportError) { try body(&self) } catch { fail(error) }

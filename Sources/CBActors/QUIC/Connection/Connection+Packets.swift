@@ -204,6 +204,11 @@ extension Connection {
       frames.writeHandshakeDone()
       packetFrames.append(.handshakeDone)
     }
+    if isNewTokenDue, let newToken, frames.remaining >= newToken.count + 4 {
+      isNewTokenDue = false
+      newToken.withUnsafeBytes { frames.writeNewToken($0) }
+      packetFrames.append(.newToken)
+    }
     // Two varints, a length, an ID and a token.
     while !localIDs.announcing.isEmpty, frames.remaining >= 64 {
       guard let entry = localIDs.announcementSent() else { break }

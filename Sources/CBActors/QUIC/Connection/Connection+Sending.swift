@@ -48,7 +48,7 @@ extension Connection {
   }
 
   private mutating func hasApplicationFrames() -> Bool {
-    streams.hasFrames || !outgoingDatagrams.isEmpty || isPingDue || isHandshakeDoneDue
+    streams.hasFrames || !outgoingDatagrams.isEmpty || isPingDue || isHandshakeDoneDue || isNewTokenDue
       || !localIDs.announcing.isEmpty || !peerIDs.retiring.isEmpty
   }
 

@@ -12,8 +12,9 @@ extension Connection {
       case .retireConnectionID: peerIDs.retirementAcknowledged()
       case .mtuProbe(let size):
         if mtu.probeAcknowledged(Int(size)) { applyMTU() }
+      case .newToken: newToken = nil
       case .maxData, .maxStreamData, .maxStreams, .dataBlocked, .streamDataBlocked, .streamsBlocked, .stopSending,
-        .newConnectionID, .newToken, .handshakeDone, .pathChallenge, .pathResponse, .datagram, .ping:
+        .newConnectionID, .handshakeDone, .pathChallenge, .pathResponse, .datagram, .ping:
         break
       }
     }
@@ -45,11 +46,12 @@ extension Connection {
     case .newConnectionID(let sequence): localIDs.announcementLost(sequence)
     case .retireConnectionID(let sequence): peerIDs.retirementLost(sequence)
     case .handshakeDone: isHandshakeDoneDue = true
+    case .newToken: isNewTokenDue = newToken != nil
     case .datagram: counts.datagramsLost += 1
     case .mtuProbe: mtu.probeLost()
     // RFC 9000 §13.3: an ACK is said anew, PATH_CHALLENGE has a timer of its own, PATH_RESPONSE is sent just once,
     // PING only elicits.
-    case .ack, .newToken, .pathChallenge, .pathResponse, .ping: break
+    case .ack, .pathChallenge, .pathResponse, .ping: break
     }
   }
 }

@@ -57,6 +57,9 @@ public struct Connection: ~Copyable {
   var retrySourceID: ConnectionID?
   /// The token that Initial packets carry (RFC 9000 §8.1).
   var initialToken: [UInt8] = []
+  /// What a server has for its client's next connection, until that has it (RFC 9000 §8.1.3).
+  var newToken: [UInt8]?
+  var isNewTokenDue = false
   /// The server still accepts packets for the ID that the client made up.
   var isOriginalIDRouted: Bool
 
@@ -103,9 +106,11 @@ public struct Connection: ~Copyable {
   ///
   /// - Parameters:
   ///   - path: where the server is, and the local address that packets leave from.
+  ///   - token: from an earlier connection to this server (`.newTokenReceived`), to be used once.
   ///   - entropy: for connection IDs, tokens and challenges; kept.
   public init(
-    client configuration: Configuration, tls: any TLSSession, path: Path, now: Instant, entropy: any EntropySource
+    client configuration: Configuration, tls: any TLSSession, path: Path, token: [UInt8] = [], now: Instant,
+    entropy: any EntropySource
   ) {
     // RFC 9000 §7.2: "This Destination Connection ID MUST be at least 8 bytes in length."
     // Proof for the unwrap: eight bytes are a connection ID.
@@ -113,6 +118,9 @@ public struct Connection: ~Copyable {
     self.init(
       role: .client, configuration, tls, path, now, entropy, destination: destination, original: destination,
       isPathValidated: true)
+    // RFC 9000 §8.1.3: "The client MUST include the token in all Initial packets it sends, unless a Retry replaces the
+    // token with a newer one."
+    initialToken = token
     start()
   }
 

@@ -1,4 +1,4 @@
-public import PacketCrypto
+import PacketCrypto
 public import Wire
 
 /// Sorts the datagrams of one UDP socket, or of one shard of it, to the connections that they belong to
@@ -19,6 +19,11 @@ public struct Endpoint<Handle> {
     public var maximumHalfOpen = 10_000
     /// How long a Retry token is good.
     public var tokenLifetime = Interval.seconds(10)
+    /// What the keys of address tokens are derived from: 32 bytes, shared by the endpoints that may get each other's
+    /// tokens back. Nil draws one.
+    public var tokenSecret: [UInt8]?
+    /// Tokens of NEW_TOKEN frames that are remembered as used; beyond it, none is believed until the oldest are forgotten.
+    public var usedTokenLimit = 16_384
     /// The key of stateless reset tokens; the same as the connections' `statelessResetKey`. Nil sends no resets.
     public var statelessResetKey: [UInt8]?
     /// Version Negotiation, Retry and reset packets sent per second, at most.
@@ -64,7 +69,10 @@ public struct Endpoint<Handle> {
 
   public let configuration: Configuration
   private let entropy: any EntropySource
-  private let tokenKey: TokenKey
+  private let tokenKeys: AddressTokenKeys
+  /// Serials of NEW_TOKEN tokens used in the present key's time.
+  private var usedTokens: Set<UInt64> = []
+  private var usedTokensEpoch = Int64.min
   private let resetKey: StatelessResetKey?
   private var handles: [ConnectionID: Handle] = [:]
   private var peers: [SocketAddress: Handle] = [:]
@@ -80,11 +88,10 @@ public struct Endpoint<Handle> {
   private var replySecond = Int64.min
   private var repliesInSecond: UInt64 = 0
 
-  /// - Parameter tokenKey: seals Retry tokens; shared by the endpoints that may get each other's back.
-  public init(_ configuration: Configuration, tokenKey: TokenKey? = nil, entropy: any EntropySource) {
+  public init(_ configuration: Configuration, entropy: any EntropySource) {
     self.configuration = configuration
     self.entropy = entropy
-    self.tokenKey = tokenKey ?? TokenKey(entropy: entropy)
+    tokenKeys = AddressTokenKeys(secret: configuration.tokenSecret ?? entropy.bytes(32))
     resetKey = configuration.statelessResetKey.map { StatelessResetKey($0) }
   }
 
@@ -190,20 +197,52 @@ public struct Endpoint<Handle> {
     guard datagram.count >= MTUDiscovery.base else { return drop(.smallInitial) }
     guard halfOpen < configuration.maximumHalfOpen else { return drop(.refused) }
     var request = InitialRequest(destinationID: header.destinationID, sourceID: header.sourceID)
-    if !header.token.isEmpty, let token = AddressToken(header.token, tokenKey, from: path.remote) {
-      // RFC 9000 §8.1.4: a token is good for a short time, and only with the connection ID that came with it.
-      guard token.retrySourceID == header.destinationID, now >= token.issued,
-        now - token.issued <= configuration.tokenLifetime
-      else { return drop(.invalidToken) }
-      request.originalDestinationID = token.originalDestinationID
-      request.retrySourceID = token.retrySourceID
+    switch check(header.token, from: path.remote, now: now) {
+    case .retry(let original, let retry)?:
+      // RFC 9000 §8.1.4: a Retry's token is good only with the connection ID that came with it.
+      guard retry == header.destinationID else { return drop(.invalidToken) }
+      request.originalDestinationID = original
+      request.retrySourceID = retry
       request.isAddressValidated = true
       return .accept(request)
+    case .future?: request.isAddressValidated = true
+    case nil:
+      // RFC 9000 §8.1.2: a client that received a Retry and gives a token that is not valid will not get further. Of
+      // §8.1.3's tokens, "If the token is invalid, then the server SHOULD proceed as if the client did not have a
+      // validated address".
+      if !header.token.isEmpty, AddressToken.kind(header.token) == .retry { return drop(.invalidToken) }
     }
     // RFC 9000 §7.2: "This Destination Connection ID MUST be at least 8 bytes in length."
     guard header.destinationID.length >= 8 else { return drop(.shortConnectionID) }
-    guard mustRetry else { return .accept(request) }
+    guard mustRetry, !request.isAddressValidated else { return .accept(request) }
     return sendRetry(header, path, now: now, reply: reply)
+  }
+
+  /// The token, if it is ours, in time, for this address, and not used before.
+  private mutating func check(_ bytes: UnsafeRawBufferPointer, from address: SocketAddress, now: Instant)
+    -> AddressToken?
+  {
+    guard !bytes.isEmpty, let (token, issued) = AddressToken.open(bytes, tokenKeys, from: address, now: now),
+      now >= issued
+    else { return nil }
+    switch token {
+    case .retry: return now - issued <= configuration.tokenLifetime ? token : nil
+    case .future(let serial):
+      // RFC 9000 §8.1.4: "servers MUST ensure that replay of tokens is prevented or limited."
+      let epoch = tokenKeys.epoch(now)
+      if epoch != usedTokensEpoch {
+        usedTokensEpoch = epoch
+        usedTokens = []
+      }
+      guard usedTokens.count < configuration.usedTokenLimit, usedTokens.insert(serial).inserted else { return nil }
+      return token
+    }
+  }
+
+  /// A token for the client's next connection, to be sent in a NEW_TOKEN frame (RFC 9000 §8.1.3).
+  public func makeToken(for address: SocketAddress, now: Instant) -> [UInt8] {
+    AddressToken.future(serial: entropy.nextUInt64())
+      .sealed(tokenKeys, for: address, issued: now, entropy: entropy)
   }
 
   private var mustRetry: Bool {
@@ -222,8 +261,8 @@ public struct Endpoint<Handle> {
     let prefix = configuration.connectionIDPrefix.prefix(length - 4)
     // Proof for the unwrap: the length is at most the largest.
     let id = ConnectionID(prefix + entropy.bytes(length - prefix.count))!
-    let token = AddressToken(originalDestinationID: header.destinationID, retrySourceID: id, issued: now)
-      .sealed(tokenKey, for: path.remote, entropy: entropy)
+    let token = AddressToken.retry(originalDestinationID: header.destinationID, retrySourceID: id)
+      .sealed(tokenKeys, for: path.remote, issued: now, entropy: entropy)
     var writer = ByteWriter(reply)
     token.withUnsafeBytes {
       Retry.write(
