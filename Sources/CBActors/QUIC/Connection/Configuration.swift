@@ -62,5 +62,8 @@ public struct Configuration: Sendable {
   /// Packets of one key phase after which the keys are updated; nil leaves it to the AEAD's own limit.
   public var keyUpdateInterval: UInt64?
 
+  /// Asked once for each connection: where its qlog goes, or nil to keep none. Nil asks about none.
+  public var qlog: (@Sendable (QLogSubject) -> (any QLogSink)?)?
+
   public init() {}
 }

@@ -60,6 +60,7 @@ extension Connection {
   /// Seals the packet and uses up its number. Nil when it did not fit.
   mutating func finishPacket(_ level: EncryptionLevel, _ start: PacketStart, _ writer: inout ByteWriter) -> Int? {
     let index = Int(level.packetNumberSpace.rawValue)
+    if qlog != nil { logSending(level, start, writer) }
     let size: Int?
     if level == .oneRTT {
       guard let keys = oneRTT else { return nil }

@@ -6,6 +6,7 @@ extension Connection {
   /// Takes in one UDP datagram, which may hold coalesced packets. Decrypts in place: `datagram` is overwritten.
   public mutating func receive(_ datagram: UnsafeMutableRawBufferPointer, path: Path, ecn: ECN, now: Instant) {
     clock = now
+    defer { if qlog != nil { logChanges() } }
     counts.bytesReceived += UInt64(datagram.count)
     switch lifecycle {
     case .open: break
@@ -80,6 +81,7 @@ extension Connection {
       firstDestination = header.destinationID
       processPacket(
         packet, header, datagramSize: datagram.count, path: path, arrival: arrival, ecn: ecn, now: now)
+      if qlog != nil { logDrops(header.type, length: packet.count) }
     }
   }
 
@@ -254,6 +256,7 @@ extension Connection {
       return
     }
     counts.packetsReceived += 1
+    if qlog != nil { logReceived(packet, length: header.packetLength) }
     noteFirstPackets(packet.level, header)
     var context = PacketContext(
       level: packet.level, packetNumber: packet.packetNumber, destinationID: header.destinationID, path: path,

@@ -13,6 +13,7 @@ extension Connection {
     into buffer: UnsafeMutableRawBufferPointer, maxSegments: Int, now: Instant
   ) -> Transmission? {
     clock = now
+    defer { if qlog != nil { logChanges() } }
     switch lifecycle {
     case .open: break
     case .closing: return transmitClose(into: buffer)

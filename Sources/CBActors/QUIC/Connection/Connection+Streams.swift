@@ -10,7 +10,9 @@ extension Connection: StreamTransport {
 
   public mutating func write(_ stream: StreamID, _ bytes: UnsafeRawBufferPointer, finish: Bool) -> Int {
     guard case .open = lifecycle else { return bytes.count }
-    return streams.write(stream, bytes, finish: finish)
+    let count = streams.write(stream, bytes, finish: finish)
+    if qlog != nil { logMoved(stream, count, fromApplication: true, fin: finish && count == bytes.count) }
+    return count
   }
 
   public func writableBytes(_ stream: StreamID) -> Int { streams.writableBytes(stream) }
@@ -18,7 +20,17 @@ extension Connection: StreamTransport {
   public mutating func read(
     _ stream: StreamID, _ body: (_ bytes: UnsafeRawBufferPointer, _ finished: Bool) -> Int
   ) -> StreamRead {
-    streams.read(stream, body)
+    guard qlog != nil else { return streams.read(stream, body) }
+    var moved = 0
+    var fin = false
+    let outcome = streams.read(stream) { bytes, finished in
+      let taken = body(bytes, finished)
+      moved += taken
+      fin = fin || (finished && taken == bytes.count)
+      return taken
+    }
+    logMoved(stream, moved, fromApplication: false, fin: fin)
+    return outcome
   }
 
   public mutating func reset(_ stream: StreamID, code: UInt64) { streams.reset(stream, code: code) }
@@ -47,6 +59,7 @@ extension Connection: StreamTransport {
       return false
     }
     if !outgoingDatagrams.hasRoom(for: header.count + payload.count) { owesDatagramsSendable = true }
+    if qlog != nil { logMoved(datagram: header.count + payload.count, fromApplication: true) }
     return outgoingDatagrams.append(header, payload)
   }
 
@@ -55,6 +68,7 @@ extension Connection: StreamTransport {
       saidDatagramsReceived = false
       return false
     }
+    if qlog != nil { logMoved(datagram: incomingDatagrams.firstCount ?? 0, fromApplication: false) }
     incomingDatagrams.removeFirst()
     return true
   }

@@ -34,6 +34,7 @@ extension Connection {
   /// Does what is due at `now`; what it leads to is sent by ``transmit(into:maxSegments:now:)``.
   public mutating func handleTimeout(now: Instant) {
     clock = now
+    defer { if qlog != nil { logChanges() } }
     switch lifecycle {
     case .open: break
     case .closing(var closing):

@@ -16,6 +16,7 @@ public struct Connection: ~Copyable {
   let configuration: Configuration
   let tls: any TLSSession
   let entropy: any EntropySource
+  let qlog: QLogTrace?
 
   // Packets.
   /// The three packet-number spaces, by their raw value; allocated and freed with the connection. Behind a pointer,
@@ -121,6 +122,7 @@ public struct Connection: ~Copyable {
     // RFC 9000 §8.1.3: "The client MUST include the token in all Initial packets it sends, unless a Retry replaces the
     // token with a newer one."
     initialToken = token
+    logStart()
     start()
   }
 
@@ -139,6 +141,7 @@ public struct Connection: ~Copyable {
     routedInitialID = initial.destinationID
     installInitialKeys(destination: initial.destinationID)
     events.append(.connectionIDIssued(initial.destinationID))
+    logStart()
     start()
   }
 
@@ -154,6 +157,7 @@ public struct Connection: ~Copyable {
     self.configuration = configuration
     self.tls = tls
     self.entropy = entropy
+    qlog = Self.trace(configuration, role: role, originalDestinationID: original, now: now)
     let pool = ChunkPool()
     spaces = .allocate(capacity: PacketNumberSpace.allCases.count)
     for space in PacketNumberSpace.allCases {
@@ -207,7 +211,11 @@ public struct Connection: ~Copyable {
   public var path: Path { active.path }
 
   /// The next event; nil when there is none. To be drained after each call that feeds the connection.
-  public mutating func nextEvent() -> Event? { events.next() }
+  public mutating func nextEvent() -> Event? {
+    let event = events.next()
+    if qlog != nil, let event { logEvent(event) }
+    return event
+  }
 
   public var statistics: Statistics {
     var statistics = counts

@@ -22,7 +22,7 @@ final class OneRTTKeys {
   private(set) var previousExpiry: Instant?
   private(set) var write: GenerationKey
 
-  private var readGeneration: UInt64 = 0
+  private(set) var readGeneration: UInt64 = 0
   private(set) var writeGeneration: UInt64 = 0
   /// The lowest packet number opened with the current read key.
   private var currentReadStart: UInt64?

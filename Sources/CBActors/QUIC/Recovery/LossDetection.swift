@@ -11,6 +11,15 @@ extension LossRecovery {
     var isPersistentCongestion = false
   }
 
+  /// A packet declared lost, for whoever keeps a log.
+  struct LostPacket: Sendable {
+    var space: PacketNumberSpace
+    var number: UInt64
+    /// By the packet threshold; else by the time threshold (RFC 9002 §6.1).
+    var isReordered: Bool
+    var isMTUProbe: Bool
+  }
+
   /// DetectAndRemoveLostPackets of RFC 9002 §A.10, with the test for persistent congestion (§7.6.2).
   ///
   /// Numbers and sending times rise together, so the pass ends at the first packet that is not lost:
@@ -67,6 +76,7 @@ extension LossRecovery {
     guard packet.isAckEliciting || packet.isInFlight else { return }
     losses.packets += 1
     statistics.packetsLost += 1
+    if lostPackets != nil { noteLost(packet, number, index) }
     statistics.bytesLost += UInt64(packet.size)
     guard packet.isInFlight else { return }
     bytesInFlight -= UInt64(packet.size)
@@ -75,6 +85,15 @@ extension LossRecovery {
     losses.bytes += UInt64(packet.size)
     sampler.onLost(UInt64(packet.size))
     losses.newestSent = max(losses.newestSent ?? packet.timeSent, packet.timeSent)
+  }
+
+  private mutating func noteLost(_ packet: SentPacket, _ number: UInt64, _ index: Int) {
+    let largest = spaces[index].largestAcked ?? 0
+    lostPackets?.append(
+      LostPacket(
+        // Proof for the unwrap: there is a space for each index.
+        space: PacketNumberSpace(rawValue: UInt8(index))!, number: number,
+        isReordered: largest >= number + Self.packetThreshold, isMTUProbe: packet.flags.contains(.pmtuProbe)))
   }
 
   /// OnPacketsLost of RFC 9002 §B.8.

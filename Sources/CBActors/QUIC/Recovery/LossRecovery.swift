@@ -64,6 +64,8 @@ struct LossRecovery: Sendable {
   /// Filled by ``collectProbeFrames(_:packets:)``.
   var probeFrames: [SentFrame] = []
   var statistics = RecoveryStatistics()
+  /// Packets declared lost that no log has yet; nil keeps none.
+  var lostPackets: [LostPacket]?
 
   init(
     role: Role, algorithm: CongestionAlgorithm = .cubic, maximumDatagramSize: Int = 1200,
