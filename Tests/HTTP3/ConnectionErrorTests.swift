@@ -33,6 +33,16 @@ struct Offence: Sendable, CustomTestStringConvertible {
     Offence(role: role, stream: firstStream, bytes: bytes, finish: finish, code: code, testDescription: name)
   }
 
+  static func encoder(_ hex: String, _ name: String) -> Offence {
+    uni(.server, [2] + [UInt8](hex: hex), .qpackEncoderStreamError, name)
+  }
+  static func decoder(_ hex: String, _ name: String) -> Offence {
+    uni(.server, [3] + [UInt8](hex: hex), .qpackDecoderStreamError, name)
+  }
+  static func section(_ hex: String, _ name: String) -> Offence {
+    request(.server, .frame(0x01, [UInt8](hex: hex)), .qpackDecompressionFailed, name)
+  }
+
   static let connectionErrors: [Offence] = [
     control(.server, grease, .missingSettings, "unknown frame before SETTINGS"),
     control(.server, .frame(0x07, [0]), .missingSettings, "GOAWAY before SETTINGS"),
@@ -60,7 +70,30 @@ struct Offence: Sendable, CustomTestStringConvertible {
     control(.server, .frame(0x04, [UInt8](repeating: 0, count: 5000)), .excessiveLoad, "large SETTINGS"),
     uni(.server, [0x01, 0x00], .streamCreationError, "push stream to a server"),
     uni(.client, [0x01, 0x00], .idError, "push stream to a client"),
-    uni(.server, [0x02, 0x80], .qpackEncoderStreamError, "insertion"),
+    encoder("8000", "insertion whose name is not in the table"),
+    encoder("41610162", "insertion into a table of no capacity"),
+    encoder("3f02 41610162", "insertion larger than the table"),
+    encoder("3fe21f", "capacity beyond what was allowed"),
+    encoder("ff2400", "static index 99"),
+    encoder("00", "duplicate of nothing"),
+    encoder("3fe11f 5fff7f", "name longer than any table"),
+    encoder("3fe11f c0ff80ff01", "coded value longer than any table"),
+    encoder("3fe11f c08118", "badly padded value"),
+    encoder("3fffffffffffffffffffff", "capacity of more than 62 bits"),
+    encoder("3f0e 416101620041630164 01", "duplicate of what was evicted"),
+    decoder("00", "increment of zero"),
+    decoder("01", "increment beyond what was sent"),
+    decoder("7fffffffffffffffffffff", "stream ID of more than 62 bits"),
+    section("82 00", "Required Insert Count out of reach"),
+    section("ff02 00", "Required Insert Count beyond the range"),
+    section("01 00", "Required Insert Count that wraps to zero"),
+    section("00 80", "negative Base without a table"),
+    section("00 00 10", "post-Base reference"),
+    section("00 00 00 00", "post-Base name reference"),
+    section("00 00 40 00", "name reference to an empty table"),
+    section("00 00 ff24", "static index 99 in a section"),
+    section("00 00 29 18 00", "badly padded name"),
+    section("00 00 51 05 61", "value cut short"),
     uni(.server, [0x02], finish: true, .closedCriticalStream, "encoder stream ends"),
     uni(.server, [0x03, 0x80], .qpackDecoderStreamError, "acknowledgment"),
     uni(.server, [0x03], finish: true, .closedCriticalStream, "decoder stream ends"),

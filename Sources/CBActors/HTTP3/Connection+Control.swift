@@ -12,8 +12,16 @@ extension Connection {
       if let remembered, let name = new.downgrade(from: remembered) {
         return fail(ConnectionError(.settingsError, "\(name) went below its remembered value"), on: &transport)
       }
+      // RFC 9204 §3.2.3: "If it specifies any other value, or omits SETTINGS_QPACK_MAX_TABLE_CAPACITY from SETTINGS,
+      // the encoder must treat this as a connection error of type QPACK_DECODER_STREAM_ERROR."
+      if let remembered, remembered.qpackMaximumTableCapacity > 0,
+        new.qpackMaximumTableCapacity != remembered.qpackMaximumTableCapacity
+      {
+        return fail(ConnectionError(.qpackDecoderStreamError, "the remembered table capacity changed"), on: &transport)
+      }
       peerSettings = new
       hasPeerSettings = true
+      encoder.apply(new)
       events.push(.settingsReceived(new))
     }
     if let identifier = inbound.control.newGoAway {
@@ -51,6 +59,6 @@ extension Connection {
     frame.appendVarint(identifier)
     guard outbound.enqueue(frame) else { return }
     sentGoAway = identifier
-    outbound.flushControl(on: &transport)
+    outbound.flush(.control, on: &transport)
   }
 }

@@ -159,7 +159,9 @@ extension Connection {
           return .ended
         }
       }
-      switch readFrames(id, on: &transport) {
+      let reading = readFrames(id, on: &transport)
+      sendDecoderInstructions(on: &transport)
+      switch reading {
       case .data, .ended: continue
       case .blocked:
         if let index = streams.index(forKey: id) { streams.values[index].saidReadable = false }

@@ -80,7 +80,10 @@ extension Connection {
   ) {
     guard let stream = streams.removeValue(forKey: id) else { return }
     if !stream.isSendingOver || !stream.unsent.isEmpty { transport.reset(id, code: code.rawValue) }
-    if !stream.isReceivingOver { transport.stopReading(id, code: code.rawValue) }
+    guard !stream.isReceivingOver else { return }
+    transport.stopReading(id, code: code.rawValue)
+    decoder.abandoned(id)
+    sendDecoderInstructions(on: &transport)
   }
 
   /// Gives up our sending side with RESET_STREAM.
@@ -103,6 +106,8 @@ extension Connection {
     streams.values[index].phase = .ended
     streams.values[index].fieldSection = []
     transport.stopReading(id, code: code.rawValue)
+    decoder.abandoned(id)
+    sendDecoderInstructions(on: &transport)
     removeIfOver(id)
   }
 
@@ -114,7 +119,13 @@ extension Connection {
   ) {
     guard let index = streams.index(forKey: id) else { return }
     var section: [UInt8] = []
-    FieldSectionEncoder.encode(list, to: &section)
+    var instructions: [UInt8] = []
+    encoder.encode(
+      list, on: id, mayInsert: outbound.isClear(.encoder), to: &section, instructions: &instructions)
+    if !instructions.isEmpty {
+      outbound.enqueue(instructions, on: .encoder)
+      outbound.flush(.encoder, on: &transport)
+    }
     var frame: [UInt8] = []
     frame.reserveCapacity(section.count + 9)
     frame.appendVarint(FrameType.headers.rawValue)
@@ -198,15 +209,16 @@ extension Connection {
   mutating func readFrames<T: StreamTransport & ~Copyable>(
     _ id: StreamID, on transport: inout T
   ) -> FrameReading {
+    guard !decoder.isBlocked(id) else { return .blocked }
     let role = role
-    let limit = limits.fieldSection
     while let index = streams.index(forKey: id) {
       var progress = RequestStream.Progress()
       // Taken out and put back, so that the closure holds the stream and not the connection.
       var stream = RequestStream()
       swap(&stream, &streams.values[index])
+      let sectionDecoder = decoder.sectionDecoder(maximumSize: limits.fieldSection)
       let outcome = transport.read(id) { bytes, finished in
-        progress = stream.readFrames(bytes, finished: finished, role: role, limit: limit)
+        progress = stream.readFrames(bytes, finished: finished, role: role, decoder: sectionDecoder)
         return progress.consumed
       }
       swap(&stream, &streams.values[index])
@@ -219,10 +231,20 @@ extension Connection {
         giveUp(id, error, on: &transport)
         return .failed
       }
+      if let count = progress.blockedUntil {
+        do throws(ConnectionError) {
+          try decoder.block(id, until: count)
+        } catch {
+          fail(error, on: &transport)
+          return .failed
+        }
+        return .blocked
+      }
       if let section = progress.section {
+        decoder.processed(id, requiredInsertCount: section.requiredInsertCount)
         let isFirst = streams.values[index].phase == .headers
         do throws(MessageRules.Malformed) {
-          try receive(section, id, index, finished: progress.ended)
+          try receive(section.list, id, index, finished: progress.ended)
         } catch {
           giveUp(id, StreamError(.messageError, error.reason), on: &transport)
           return .failed

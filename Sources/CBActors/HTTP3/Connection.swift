@@ -46,6 +46,8 @@ public struct Connection: ~Copyable {
   var streams: [StreamID: RequestStream] = [:]
   var outbound = OutboundStreams()
   var inbound = InboundStreams()
+  var encoder = QPACKEncoder()
+  var decoder: QPACKDecoder
   /// The lowest client-initiated bidirectional stream not opened yet.
   var nextRequestStream: UInt64 = 0
   /// A request found no stream and its sender waits for `.requestsAvailable`.
@@ -64,15 +66,19 @@ public struct Connection: ~Copyable {
     greaseSeed: UInt64 = 0x2a_0017
   ) {
     self.role = role
-    // Our decoder keeps no dynamic table, so these two stay at zero, whatever is asked.
-    var announced = settings
-    announced.qpackMaximumTableCapacity = 0
-    announced.qpackBlockedStreams = 0
-    self.settings = announced
+    self.settings = settings
+    decoder = Self.decoder(settings)
     self.limits = limits
     self.remembered = role == .client ? remembered : nil
     self.greaseSeed = greaseSeed
     peerSettings = self.remembered ?? Settings()
+    encoder.apply(peerSettings)
+  }
+
+  private static func decoder(_ settings: Settings) -> QPACKDecoder {
+    QPACKDecoder(
+      maximumCapacity: Int(clamping: settings.qpackMaximumTableCapacity),
+      maximumBlockedStreams: Int(clamping: settings.qpackBlockedStreams))
   }
 
   /// Requests that are not over in both directions.
@@ -126,6 +132,7 @@ public struct Connection: ~Copyable {
     case .earlyDataRejected: restart(on: &transport)
     default: break
     }
+    sendDecoderInstructions(on: &transport)
   }
 
   /// Ends the connection over what the peer did (RFC 9114 §8).
@@ -154,6 +161,8 @@ public struct Connection: ~Copyable {
     nextRequestStream = 0
     inbound = InboundStreams()
     outbound = OutboundStreams()
+    encoder = QPACKEncoder()
+    decoder = Self.decoder(settings)
     remembered = nil
     if !hasPeerSettings { peerSettings = Settings() }
     outbound.enqueue(settings.encodedFrame(greaseSeed: greaseSeed))
@@ -179,6 +188,7 @@ public struct Connection: ~Copyable {
       counters.rejectedRequests += 1
       transport.reset(id, code: ErrorCode.requestRejected.rawValue)
       transport.stopReading(id, code: ErrorCode.requestRejected.rawValue)
+      decoder.abandoned(id)
       return
     }
     if streams[id] == nil { streams[id] = RequestStream() }
@@ -202,6 +212,7 @@ public struct Connection: ~Copyable {
       return
     }
     guard let index = streams.index(forKey: id), !streams.values[index].isReceivingOver else { return }
+    decoder.abandoned(id)
     let neverSeen = role == .server && streams.values[index].phase == .headers
     streams.values[index].phase = .ended
     streams.values[index].fieldSection = []

@@ -14,8 +14,6 @@ struct InboundStreams {
   }
 
   private(set) var kinds: [StreamID: Kind] = [:]
-  var encoderInstructions = InstructionReader(.encoder)
-  var decoderInstructions = InstructionReader(.decoder)
   var control = ControlReader()
   private var claimed: Set<UInt64> = []
 
@@ -104,25 +102,38 @@ extension Connection {
       var failure: ConnectionError?
       var typing = InboundStreams.Typing.known
       var ended = false
-      // The streams are taken out and put back, so that the closure holds them and not the connection.
+      // All that reads is taken out and put back, so that the closure holds it and not the connection.
       var inbound = InboundStreams()
+      var encoder = QPACKEncoder()
+      var decoder = QPACKDecoder(maximumCapacity: 0, maximumBlockedStreams: 0)
       swap(&inbound, &self.inbound)
+      swap(&encoder, &self.encoder)
+      swap(&decoder, &self.decoder)
       let role = role
       let limit = limits.settingsPayload
       let outcome = transport.read(id) { bytes, finished in
+        ended = finished
         var reader = ByteReader(bytes)
         do throws(ConnectionError) {
           typing = try inbound.readType(id, &reader, role: role)
-          if typing == .known { try inbound.consume(id, reader.rest, role: role, limit: limit) }
+          guard typing == .known, let kind = inbound.kinds[id] else { return bytes.count }
+          switch kind {
+          case .control: try inbound.control.read(reader.rest, role: role, limit: limit)
+          case .qpackEncoder: try decoder.readInstructions(reader.rest)
+          case .qpackDecoder: try encoder.readInstructions(reader.rest)
+          case .untyped, .ignored: break
+          }
         } catch {
           failure = error
         }
-        ended = finished
         return bytes.count
       }
       swap(&inbound, &self.inbound)
+      swap(&encoder, &self.encoder)
+      swap(&decoder, &self.decoder)
       applyControl(on: &transport)
       if let failure { return fail(failure, on: &transport) }
+      resumeUnblocked(on: &transport)
       if typing == .unknown {
         self.inbound.ignore(id)
         // RFC 9114 §6.2: "If reading is aborted, the recipient SHOULD use the H3_STREAM_CREATION_ERROR error code"
@@ -135,19 +146,6 @@ extension Connection {
       }
       if case .progressed = outcome { continue }
       return
-    }
-  }
-}
-
-extension InboundStreams {
-  fileprivate mutating func consume(
-    _ id: StreamID, _ bytes: UnsafeRawBufferPointer, role: Role, limit: Int
-  ) throws(ConnectionError) {
-    switch kinds[id] {
-    case .control: try control.read(bytes, role: role, limit: limit)
-    case .qpackEncoder: try encoderInstructions.read(bytes)
-    case .qpackDecoder: try decoderInstructions.read(bytes)
-    case .untyped, .ignored, nil: break
     }
   }
 }

@@ -2,6 +2,9 @@ internal import QUIC
 
 /// Our control stream and QPACK streams (RFC 9114 §6.2.1, RFC 9204 §4.2), and what waits to go out on them.
 struct OutboundStreams {
+  /// The places of the streams below.
+  enum Kind: Int { case control, encoder, decoder }
+
   private struct Stream {
     let type: UInt8
     var id: StreamID?
@@ -14,18 +17,24 @@ struct OutboundStreams {
   // mandatory extensions (such as the QPACK encoder and decoder streams) first"
   private var streams = [0x00, 0x02, 0x03].map { Stream(type: $0, pending: [$0]) }
 
-  /// The most that waits on the control stream: SETTINGS and a few GOAWAYs.
+  /// The most that waits on one stream, in bytes: SETTINGS and a few GOAWAYs, or some hundreds of instructions.
   private static let maximumPending = 4096
 
   func owns(_ id: StreamID) -> Bool { streams.contains { $0.id == id } }
 
-  /// Queues a frame on the control stream. False when too much waits there already.
+  /// Queues a frame on the control stream, or instructions on another. False when too much waits there already.
   @discardableResult
-  mutating func enqueue(_ frame: [UInt8]) -> Bool {
-    guard streams[0].pending.count + frame.count <= Self.maximumPending else { return false }
-    streams[0].pending += frame
+  mutating func enqueue(_ bytes: [UInt8], on kind: Kind = .control) -> Bool {
+    let index = kind.rawValue
+    guard streams[index].pending.count - streams[index].offset + bytes.count <= Self.maximumPending else {
+      return false
+    }
+    streams[index].pending += bytes
     return true
   }
+
+  /// The stream is open and the transport has taken everything so far.
+  func isClear(_ kind: Kind) -> Bool { streams[kind.rawValue].id != nil && streams[kind.rawValue].pending.isEmpty }
 
   /// Opens what is not open yet, as far as the peer allows.
   mutating func open<T: StreamTransport & ~Copyable>(on transport: inout T) {
@@ -43,8 +52,10 @@ struct OutboundStreams {
     flush(index, on: &transport)
   }
 
-  /// Sends what waits on the control stream.
-  mutating func flushControl<T: StreamTransport & ~Copyable>(on transport: inout T) { flush(0, on: &transport) }
+  /// Sends what waits on one of the streams.
+  mutating func flush<T: StreamTransport & ~Copyable>(_ kind: Kind, on transport: inout T) {
+    flush(kind.rawValue, on: &transport)
+  }
 
   private mutating func flush<T: StreamTransport & ~Copyable>(_ index: Int, on transport: inout T) {
     guard let id = streams[index].id, streams[index].offset < streams[index].pending.count else { return }

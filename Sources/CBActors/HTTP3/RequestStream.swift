@@ -63,7 +63,9 @@ struct RequestStream {
   /// What reading frames other than DATA came to.
   struct Progress {
     var consumed = 0
-    var section: HeaderList?
+    var section: FieldSectionDecoder.Section?
+    /// The field section that comes next needs this many insertions; its last bytes stay with the transport.
+    var blockedUntil: UInt64?
     var connectionError: ConnectionError?
     var streamError: StreamError?
     /// A DATA frame with a payload has begun: its bytes are for the owner.
@@ -74,8 +76,9 @@ struct RequestStream {
 
   /// Reads frames until one asks for attention: DATA, a whole field section, an error, the end.
   mutating func readFrames(
-    _ bytes: UnsafeRawBufferPointer, finished: Bool, role: Role, limit: Int
+    _ bytes: UnsafeRawBufferPointer, finished: Bool, role: Role, decoder: FieldSectionDecoder
   ) -> Progress {
+    let limit = decoder.maximumSize
     var progress = Progress()
     while true {
       let rest = UnsafeRawBufferPointer(rebasing: bytes[progress.consumed...])
@@ -107,15 +110,17 @@ struct RequestStream {
       case .headers:
         let count = cursor.payload(of: rest.count)
         let piece = UnsafeRawBufferPointer(rebasing: rest[..<count])
-        let isWhole = UInt64(count) == cursor.remaining
-        cursor.advance(count)
-        progress.consumed += count
-        guard isWhole else {
+        guard UInt64(count) == cursor.remaining else {
+          cursor.advance(count)
+          progress.consumed += count
           fieldSection.append(contentsOf: piece)
           if finished { progress.connectionError = Self.truncated }
           return progress
         }
-        decode(piece, limit, &progress)
+        decode(piece, decoder, &progress)
+        guard progress.blockedUntil == nil else { return progress }
+        cursor.advance(count)
+        progress.consumed += count
         progress.ended = finished && progress.consumed == bytes.count
         return progress
       default:
@@ -138,23 +143,22 @@ struct RequestStream {
   static let truncated = ConnectionError(.frameError, "the stream ends inside a frame")
 
   /// Decodes a field section whose last bytes are `piece`.
-  private mutating func decode(_ piece: UnsafeRawBufferPointer, _ limit: Int, _ progress: inout Progress) {
-    let decoder = FieldSectionDecoder(maximumSize: limit)
+  private mutating func decode(
+    _ piece: UnsafeRawBufferPointer, _ decoder: FieldSectionDecoder, _ progress: inout Progress
+  ) {
     do throws(FieldSectionDecoder.Failure) {
-      if fieldSection.isEmpty {
-        progress.section = try decoder.decode(piece)
-      } else {
-        fieldSection.append(contentsOf: piece)
-        let whole = fieldSection
-        fieldSection = []
-        progress.section = try decoder.decode(whole)
-      }
+      progress.section = try fieldSection.isEmpty ? decoder.decode(piece) : decoder.decode(fieldSection + piece)
+      fieldSection = []
     } catch {
       switch error {
+      // RFC 9204 §2.1.2: "While blocked, encoded field section data SHOULD remain in the blocked stream's flow-control
+      // window."
+      case .blocked(let requiredInsertCount): progress.blockedUntil = requiredInsertCount
       case .decompressionFailed(let reason):
         progress.connectionError = ConnectionError(.qpackDecompressionFailed, reason)
       case .tooLarge:
-        progress.streamError = StreamError(.excessiveLoad, "field section of more than \(limit) bytes")
+        progress.streamError = StreamError(
+          .excessiveLoad, "field section of more than \(decoder.maximumSize) bytes")
       }
     }
   }
@@ -196,8 +200,8 @@ struct RequestStream {
 }
 
 extension FieldSectionDecoder {
-  fileprivate func decode(_ bytes: [UInt8]) throws(Failure) -> HeaderList {
-    let result = bytes.withUnsafeBytes { buffer -> Result<HeaderList, Failure> in
+  fileprivate func decode(_ bytes: [UInt8]) throws(Failure) -> Section {
+    let result = bytes.withUnsafeBytes { buffer -> Result<Section, Failure> in
       do throws(Failure) { return .success(try decode(buffer)) } catch { return .failure(error) }
     }
     return try result.get()

@@ -24,9 +24,11 @@ public struct Settings: Hashable, Sendable {
     self.h3Datagram = h3Datagram
   }
 
-  /// What a tunnel's end announces: 64 KiB field sections, extended CONNECT, HTTP datagrams.
+  /// What a tunnel's end announces: 64 KiB field sections, a QPACK table of 4 KiB that 16 streams may wait for,
+  /// extended CONNECT, HTTP datagrams.
   public static let tunnel = Settings(
-    maximumFieldSectionSize: 65536, enableConnectProtocol: true, h3Datagram: true)
+    maximumFieldSectionSize: 65536, qpackMaximumTableCapacity: 4096, qpackBlockedStreams: 16,
+    enableConnectProtocol: true, h3Datagram: true)
 
   enum Identifier {
     static let qpackMaximumTableCapacity: UInt64 = 0x01
@@ -120,10 +122,6 @@ extension Settings {
     if remembered.enableConnectProtocol && !enableConnectProtocol { return "SETTINGS_ENABLE_CONNECT_PROTOCOL" }
     if (maximumFieldSectionSize ?? .max) < (remembered.maximumFieldSectionSize ?? .max) {
       return "SETTINGS_MAX_FIELD_SECTION_SIZE"
-    }
-    // RFC 9204 §3.2.3: with 0-RTT the capacity, when it was not zero, must stay as it was.
-    if remembered.qpackMaximumTableCapacity > 0, qpackMaximumTableCapacity != remembered.qpackMaximumTableCapacity {
-      return "SETTINGS_QPACK_MAX_TABLE_CAPACITY"
     }
     if qpackBlockedStreams < remembered.qpackBlockedStreams { return "SETTINGS_QPACK_BLOCKED_STREAMS" }
     return nil

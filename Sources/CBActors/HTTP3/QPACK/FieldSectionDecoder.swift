@@ -1,58 +1,101 @@
 internal import Wire
 
-/// Decodes field sections (RFC 9204 §4.5). Our table capacity is zero, so every reference to the
-/// dynamic table is one to an entry that is not there.
+/// Decodes field sections (RFC 9204 §4.5) with the dynamic table as it stands.
 struct FieldSectionDecoder {
   enum Failure: Error, Hashable {
     /// QPACK_DECOMPRESSION_FAILED, a connection error.
     case decompressionFailed(String)
     /// The section is larger than ``maximumSize``; the connection can go on without it.
     case tooLarge
+    /// RFC 9204 §2.1.2: the section needs insertions that have not come.
+    case blocked(requiredInsertCount: UInt64)
+  }
+
+  struct Section {
+    var list = HeaderList()
+    /// Zero when nothing refers to the dynamic table.
+    var requiredInsertCount: UInt64 = 0
   }
 
   /// Bytes as RFC 9114 §4.2.2 counts them.
   let maximumSize: Int
+  /// SETTINGS_QPACK_MAX_TABLE_CAPACITY as we announced it.
+  var maximumCapacity = 0
+  var table = DynamicTable()
 
-  func decode(_ bytes: UnsafeRawBufferPointer) throws(Failure) -> HeaderList {
+  func decode(_ bytes: UnsafeRawBufferPointer) throws(Failure) -> Section {
     var reader = ByteReader(bytes)
-    try readPrefix(&reader)
-    var list = HeaderList()
+    let prefix = try readPrefix(&reader)
+    guard prefix.requiredInsertCount <= table.insertCount else {
+      throw .blocked(requiredInsertCount: prefix.requiredInsertCount)
+    }
+    var section = Section(requiredInsertCount: prefix.requiredInsertCount)
     var size = 0
     while let first = reader.peekUInt8() {
-      let field = try readLine(first, &reader)
+      let field = try readLine(first, &reader, prefix)
       size += field.size
       guard size <= maximumSize else { throw .tooLarge }
-      list.fields.append(field)
+      section.list.fields.append(field)
     }
-    return list
+    return section
+  }
+
+  private struct Prefix {
+    var requiredInsertCount: UInt64
+    var base: UInt64
   }
 
   /// RFC 9204 §4.5.1.
-  private func readPrefix(_ reader: inout ByteReader) throws(Failure) {
-    guard let requiredInsertCount = PrefixedInteger.decode(&reader, prefix: 8), let second = reader.peekUInt8(),
-      PrefixedInteger.decode(&reader, prefix: 7) != nil
+  private func readPrefix(_ reader: inout ByteReader) throws(Failure) -> Prefix {
+    guard let encoded = PrefixedInteger.decode(&reader, prefix: 8), let second = reader.peekUInt8(),
+      let delta = PrefixedInteger.decode(&reader, prefix: 7)
     else { throw .decompressionFailed("field section prefix") }
-    // RFC 9204 §4.5.1.1: "it MUST treat this as a connection error of type QPACK_DECOMPRESSION_FAILED": with
-    // a table that holds no entries a conformant encoder can only produce zero.
-    guard requiredInsertCount == 0 else { throw .decompressionFailed("Required Insert Count without a table") }
+    let requiredInsertCount = try insertCount(encoded)
+    guard second & 0x80 != 0 else {
+      return Prefix(requiredInsertCount: requiredInsertCount, base: requiredInsertCount + delta)
+    }
     // RFC 9204 §4.5.1.2: "An endpoint MUST treat a field block with a Sign bit of 1 as invalid if the value of
-    // Required Insert Count is less than or equal to the value of Delta Base." Zero always is.
-    guard second & 0x80 == 0 else { throw .decompressionFailed("negative Base") }
+    // Required Insert Count is less than or equal to the value of Delta Base."
+    guard requiredInsertCount > delta else { throw .decompressionFailed("negative Base") }
+    return Prefix(requiredInsertCount: requiredInsertCount, base: requiredInsertCount - delta - 1)
   }
 
-  private func readLine(_ first: UInt8, _ reader: inout ByteReader) throws(Failure) -> Field {
+  /// Undoes the wrapping of the Required Insert Count (RFC 9204 §4.5.1.1).
+  private func insertCount(_ encoded: UInt64) throws(Failure) -> UInt64 {
+    guard encoded > 0 else { return 0 }
+    // RFC 9204 §4.5.1.1: "If the decoder encounters a value of EncodedInsertCount that could not have been produced by
+    // a conformant encoder, it MUST treat this as a connection error of type QPACK_DECOMPRESSION_FAILED."
+    let impossible = Failure.decompressionFailed("impossible Required Insert Count")
+    let maximumEntries = UInt64(maximumCapacity / 32)
+    let fullRange = 2 * maximumEntries
+    guard encoded <= fullRange else { throw impossible }
+    let largest = table.insertCount + maximumEntries
+    var count = largest / fullRange * fullRange + encoded - 1
+    if count > largest {
+      guard count > fullRange else { throw impossible }
+      count -= fullRange
+    }
+    guard count > 0 else { throw impossible }
+    return count
+  }
+
+  private func readLine(_ first: UInt8, _ reader: inout ByteReader, _ prefix: Prefix) throws(Failure) -> Field {
     if first & 0x80 != 0 {
       // RFC 9204 §4.5.2: 1 T Index(6+)
-      guard first & 0x40 != 0 else { throw dynamicReference }
+      if first & 0x40 == 0 {
+        let entry = try dynamicEntry(&reader, prefix: 6, prefix)
+        return Field(entry.name, entry.value, neverIndexed: false)
+      }
       let entry = try staticEntry(&reader, prefix: 6)
       return Field(entry.name, entry.value, neverIndexed: false)
     }
     if first & 0x40 != 0 {
       // RFC 9204 §4.5.4: 0 1 N T NameIndex(4+)
-      guard first & 0x10 != 0 else { throw dynamicReference }
-      let entry = try staticEntry(&reader, prefix: 4)
+      let name =
+        first & 0x10 == 0
+        ? try dynamicEntry(&reader, prefix: 4, prefix).name : try staticEntry(&reader, prefix: 4).name
       let value = try literal(&reader, prefix: 8)
-      return Field(entry.name, value, neverIndexed: first & 0x20 != 0)
+      return Field(name, value, neverIndexed: first & 0x20 != 0)
     }
     if first & 0x20 != 0 {
       // RFC 9204 §4.5.6: 0 0 1 N H NameLength(3+)
@@ -60,12 +103,42 @@ struct FieldSectionDecoder {
       let value = try literal(&reader, prefix: 8)
       return Field(name, value, neverIndexed: first & 0x10 != 0)
     }
-    // RFC 9204 §4.5.3 and §4.5.5: post-Base references, which only the dynamic table has.
-    throw dynamicReference
+    if first & 0x10 != 0 {
+      // RFC 9204 §4.5.3: 0 0 0 1 Index(4+)
+      let entry = try postBaseEntry(&reader, prefix: 4, prefix)
+      return Field(entry.name, entry.value, neverIndexed: false)
+    }
+    // RFC 9204 §4.5.5: 0 0 0 0 N NameIndex(3+)
+    let name = try postBaseEntry(&reader, prefix: 3, prefix).name
+    let value = try literal(&reader, prefix: 8)
+    return Field(name, value, neverIndexed: first & 0x08 != 0)
   }
 
-  // RFC 9204 §2.2.3: "it MUST treat this as a connection error of type QPACK_DECOMPRESSION_FAILED"
-  private var dynamicReference: Failure { .decompressionFailed("reference to the dynamic table") }
+  /// RFC 9204 §3.2.5: counted downwards from the Base.
+  private func dynamicEntry(
+    _ reader: inout ByteReader, prefix bits: Int, _ prefix: Prefix
+  ) throws(Failure) -> DynamicTable.Entry {
+    guard let index = PrefixedInteger.decode(&reader, prefix: bits), index < prefix.base else { throw invalidReference }
+    return try entry(prefix.base - 1 - index, prefix)
+  }
+
+  /// RFC 9204 §3.2.6: counted upwards from the Base.
+  private func postBaseEntry(
+    _ reader: inout ByteReader, prefix bits: Int, _ prefix: Prefix
+  ) throws(Failure) -> DynamicTable.Entry {
+    guard let index = PrefixedInteger.decode(&reader, prefix: bits) else { throw invalidReference }
+    return try entry(prefix.base + index, prefix)
+  }
+
+  // RFC 9204 §2.2.3: "a dynamic table entry that has already been evicted or that has an absolute index greater than or
+  // equal to the declared Required Insert Count (Section 4.5.1), it MUST treat this as a connection error of type
+  // QPACK_DECOMPRESSION_FAILED."
+  private func entry(_ index: UInt64, _ prefix: Prefix) throws(Failure) -> DynamicTable.Entry {
+    guard index < prefix.requiredInsertCount, let entry = table.entry(at: index) else { throw invalidReference }
+    return entry
+  }
+
+  private var invalidReference: Failure { .decompressionFailed("reference to the dynamic table") }
 
   private func staticEntry(_ reader: inout ByteReader, prefix: Int) throws(Failure) -> StaticTable.Entry {
     // RFC 9204 §3.1: "it MUST treat this as a connection error of type QPACK_DECOMPRESSION_FAILED"

@@ -1,6 +1,7 @@
 /// Encodes field sections with the static table and literals alone (RFC 9204 §4.5).
 ///
 /// A section so encoded needs nothing from the encoder stream, is never blocked and never acknowledged.
+/// ``QPACKEncoder`` falls back to it.
 enum FieldSectionEncoder {
   static func encode(_ list: HeaderList, to output: inout [UInt8]) {
     // RFC 9204 §4.5.1: no reference to the dynamic table, so Required Insert Count and Base are zero.
@@ -9,7 +10,7 @@ enum FieldSectionEncoder {
     for field in list.fields { encode(field, to: &output) }
   }
 
-  private static func encode(_ field: Field, to output: inout [UInt8]) {
+  static func encode(_ field: Field, to output: inout [UInt8]) {
     let neverIndexed: UInt8 = field.neverIndexed ? 1 : 0
     switch StaticTable.match(field.name, field.value) {
     // RFC 9204 §4.5.4: "it MUST use a literal representation to forward this field line"
