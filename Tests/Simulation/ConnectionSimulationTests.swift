@@ -145,7 +145,7 @@ import Wire
     let runs = (0..<2).map { _ in
       let network = scenario.makeNetwork()
       network.runToTheEnd()
-      return (network.digest, network.now, network.up.counters)
+      return (network.fingerprint, network.now, network.up.counters)
     }
     #expect(runs[0].0 == runs[1].0)
     #expect(runs[0].1 == runs[1].1)

@@ -23,6 +23,8 @@ final class Peer {
   private(set) var fault: String?
   /// Datagrams leave this end in batches of at most so many.
   let maxSegments: Int
+  /// What it sends is the plan's bytes.
+  var checksContent = true
   let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 16, alignment: 16)
 
   init(_ connection: consuming Connection, plan: TransferPlan, maxSegments: Int) {

@@ -7,6 +7,8 @@ struct Scenario: CustomStringConvertible {
   var seed: UInt64
   var up = LinkConditions()
   var down = LinkConditions()
+  /// The way of the client's second address, where it is another than that of the first.
+  var second: (up: LinkConditions, down: LinkConditions)?
   var plan = TransferPlan()
   var handshake = ScriptedTLS.Sizes()
   var client = Configuration()
@@ -66,7 +68,7 @@ struct Scenario: CustomStringConvertible {
   var description: String { "seed \(seed): \(plan), up \(up), down \(down)" }
 
   func makeNetwork() -> Network {
-    let client = Peer(
+    let peer = Peer(
       Connection(
         client: client, tls: ScriptedTLS(.client, seed: seed, sizes: handshake),
         path: Path(local: Network.clientAddress, remote: Network.serverAddress), now: Self.start,
@@ -77,8 +79,8 @@ struct Scenario: CustomStringConvertible {
     endpoint.retry = retry
     endpoint.statelessResetKey = server.statelessResetKey
     let network = Network(
-      client: client, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: Self.start,
-      server: endpoint, entropy: SeededEntropy(seed: seed &* 2 &+ 77)
+      client: peer, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: Self.start,
+      server: endpoint, opening: server, entropy: SeededEntropy(seed: seed &* 2 &+ 77)
     ) { request, path, now, earlier in
       Peer(
         Connection(
@@ -86,6 +88,11 @@ struct Scenario: CustomStringConvertible {
           path: path,
           initial: request, now: now, entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1 &+ UInt64(earlier) << 40)),
         plan: scenario.plan, maxSegments: scenario.maxSegments)
+    }
+    network.observer = WireObserver(seed: seed, idLength: client.connectionIDLength)
+    if let second {
+      network.secondUp = Link(second.up, seed: seed ^ 0x3000)
+      network.secondDown = Link(second.down, seed: seed ^ 0x4000)
     }
     return network
   }
