@@ -297,6 +297,18 @@ private func at(_ milliseconds: Int64) -> Instant { .zero + .milliseconds(millis
     #expect(ecn.state == .failed)
   }
 
+  /// On a path that drops everything marked there is no acknowledgment either that would tell of losses.
+  @Test func threeSilentTimeoutsEndTheMarking() {
+    var recovery = LossRecovery(role: .client, isECNEnabled: true)
+    for number: UInt64 in 0..<3 {
+      #expect(recovery.ecn.codepoint == .ect0)
+      recovery.onPacketSent(
+        .initial, number: number, size: 1200, isAckEliciting: true, isInFlight: true, ecn: .ect0, now: at(0))
+      _ = recovery.onTimeout(at(60_000 * Int64(number + 1)))
+    }
+    #expect(recovery.ecn.codepoint == .notECT)
+  }
+
   @Test func aMarkReducesTheWindowOnce() throws {
     var sender = Sender()
     sender.recovery.ecn = ECNValidation(isEnabled: true)

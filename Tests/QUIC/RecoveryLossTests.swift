@@ -151,6 +151,19 @@ struct Sender {
 }
 
 @Suite struct ProbeTimeoutTests {
+  /// What a flight of three needs, each time-out with its two packets must get through in turn.
+  @Test func consecutiveProbesGoOnWithWhatWasNotSentAgain() {
+    var sender = Sender()
+    sender.send(0...2, at: at(0))
+    var probed: [[UInt64]] = []
+    for next: UInt64 in [3, 5, 7] {
+      sender.recovery.collectProbeFrames(.applicationData, packets: 2)
+      probed.append(sender.recovery.probeFrames.compactMap(Sender.offset))
+      sender.send(next...next + 1, at: at(Int64(next)))
+    }
+    #expect(probed == [[0, 1], [2, 3], [4, 5]])
+  }
+
   @Test func backsOffExponentiallyAndResetsOnAnAck() throws {
     var sender = Sender()
     sender.send(0...0, at: at(0))

@@ -15,6 +15,7 @@ struct ECNValidation: Sendable {
 
   /// RFC 9000 §13.4.2: "only the first ten outgoing packets on a path".
   static let testPackets = 10
+  private static let testTimeouts = 3
 
   private(set) var state: State
   private var marked: UInt64 = 0
@@ -36,6 +37,13 @@ struct ECNValidation: Sendable {
     marked += 1
     markedInSpace[Int(space.rawValue)] += 1
     if state == .testing, marked >= UInt64(Self.testPackets) { state = .unknown }
+  }
+
+  /// Nothing has been acknowledged for `count` probe timeouts in a row: a path that drops what is marked would go on
+  /// doing so for as many more as it takes to send ten packets, each twice as long as the one before.
+  mutating func onProbeTimeout(count: Int) {
+    // RFC 9000 §13.4.2: "or for a period of three PTOs"
+    if state == .testing, count >= Self.testTimeouts { state = .unknown }
   }
 
   mutating func onLost() {

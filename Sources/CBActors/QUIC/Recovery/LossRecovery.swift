@@ -23,6 +23,8 @@ struct LossRecovery: Sendable {
     var lossTime: Instant?
     var lastAckElicitingSent = Instant.zero
     var ackElicitingInFlight = 0
+    /// Where the next probe's search for something to send again begins.
+    var nextProbed: UInt64 = 0
   }
 
   let role: Role
@@ -270,6 +272,7 @@ struct LossRecovery: Sendable {
     // RFC 9002 §6.2.1: a client does not reset the PTO backoff factor on
     // receiving acknowledgments in Initial packets.
     if isPeerAddressValidationDone { probeTimeoutCount = 0 }
+    spaces[Int(space.rawValue)].nextProbed = 0
     timerBase = now
     isPacingLimited = false
     let rate = controller.pacingRate ?? Pacer.rate(window: controller.congestionWindow, smoothedRTT: rtt.smoothed)

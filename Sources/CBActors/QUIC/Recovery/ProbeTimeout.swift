@@ -39,6 +39,7 @@ extension LossRecovery {
     // RFC 9002 §6.2.1: When a PTO timer expires, the PTO backoff MUST be increased
     probeTimeoutCount += 1
     statistics.probeTimeouts += 1
+    ecn.onProbeTimeout(count: probeTimeoutCount)
     timerBase = now
     return .probe(space, count: spaces[Int(space.rawValue)].ackElicitingInFlight > 0 ? 2 : 1)
   }
@@ -100,10 +101,19 @@ extension LossRecovery {
 
   /// Copies the frames of the `packets` oldest ack-eliciting packets in flight into ``probeFrames``,
   /// for a probe that has no new data to carry. The packets stay in flight (RFC 9002 §6.2.4).
+  ///
+  /// The next time-out goes on with those after them: a flight of three of which only the first two were ever sent
+  /// again would not be whole until an acknowledgment came through.
   mutating func collectProbeFrames(_ space: PacketNumberSpace, packets: Int) {
     probeFrames.removeAll(keepingCapacity: true)
+    let left = collectProbeFrames(space, from: spaces[Int(space.rawValue)].nextProbed, packets: packets)
+    if left == packets { _ = collectProbeFrames(space, from: 0, packets: packets) }
+  }
+
+  /// Returns how many of `packets` there were not.
+  private mutating func collectProbeFrames(_ space: PacketNumberSpace, from first: UInt64, packets: Int) -> Int {
     let index = Int(space.rawValue)
-    var number = spaces[index].sent.base
+    var number = max(first, spaces[index].sent.base)
     var left = packets
     while number < spaces[index].sent.next, left > 0 {
       let packet = spaces[index].sent[number]
@@ -113,5 +123,7 @@ extension LossRecovery {
       }
       number += 1
     }
+    spaces[index].nextProbed = number
+    return left
   }
 }
