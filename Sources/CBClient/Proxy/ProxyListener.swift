@@ -35,7 +35,7 @@ actor ProxyListener {
     } catch {
       throw ClientError(
         .configuration, "\(name): cannot listen on \(address): \(error)",
-        hint: "another program may have the port; choose another in the profile")
+        hint: "something else listens there; choose another port")
     }
   }
 
