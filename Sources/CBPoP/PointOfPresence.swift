@@ -121,7 +121,12 @@ public struct PointOfPresence: Service {
       connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
       counters: counters, logger: logger)
     var configuration = QUIC.Configuration(settings.transport)
-    configuration.statelessResetKey = try Self.statelessResetKey(from: keyFile)
+    configuration.statelessResetKey = try Self.key("cloudbridge stateless reset", from: keyFile)
+    // Tokens are dated by the time of day: another process, and another PoP with this key, must understand them.
+    let timeOfDay = Interval.milliseconds(Int64(Date().timeIntervalSince1970 * 1_000))
+    configuration.addressTokens = AddressTokens(
+      key: try Self.key("cloudbridge address tokens", from: keyFile),
+      clockOffset: timeOfDay - (RingExecutor.monotonicNow() - .zero))
     let tls = try ServerTLSContext(
       identity: identity, applicationProtocols: ["h3"],
       earlyDataContext: configuration.earlyDataContext + HTTP3.Settings.tunnel.encoded,
@@ -149,12 +154,13 @@ public struct PointOfPresence: Service {
     return endpoints
   }
 
-  /// A key that outlives the process, so that a PoP that was killed can tell its clients at once that it no
-  /// longer knows their connections (RFC 9000 §10.3.2): derived from the TLS key, which is as secret and as old.
-  private static func statelessResetKey(from keyFile: String) throws -> [UInt8] {
+  /// A key that outlives the process, so that a PoP that was killed can tell its clients at once that it no longer
+  /// knows their connections (RFC 9000 §10.3.2), and knows the tokens that it gave them (RFC 9000 §8.1.3): derived from
+  /// the TLS key, which is as secret and as old.
+  private static func key(_ use: String, from keyFile: String) throws -> [UInt8] {
     let secret = SymmetricKey(data: try Data(contentsOf: URL(fileURLWithPath: keyFile)))
     let derived = HKDF<SHA256>.deriveKey(
-      inputKeyMaterial: secret, info: Data("cloudbridge stateless reset".utf8), outputByteCount: 32)
+      inputKeyMaterial: secret, info: Data(use.utf8), outputByteCount: 32)
     return derived.withUnsafeBytes { Array($0) }
   }
 
@@ -175,6 +181,7 @@ public struct PointOfPresence: Service {
         metadata: [
           "received": "\(counts.datagramsReceived)", "dropped": "\(counts.dropped)", "replies": "\(counts.repliesSent)",
           "accepted": "\(counts.connectionsAccepted)", "refused": "\(counts.connectionsRefused)",
+          "tokens": "\(counts.tokensAccepted)",
         ])
       await endpoint.stop()
     }

@@ -78,10 +78,9 @@ final class Peer {
     case .connectionIDRetired(let id):
       connectionIDs.removeAll { $0 == id }
       routes.append((id, false))
-    case .handshakeCompleted, .handshakeConfirmed, .earlyDataReady, .earlyDataRejected, .newTokenReceived,
-      .streamWritable,
+    case .handshakeCompleted, .handshakeConfirmed, .earlyDataReady, .earlyDataRejected, .streamWritable,
       .streamsAvailable,
-      .datagramsSendable, .pathChanged:
+      .datagramsSendable, .pathChanged, .tokenReceived:
       break
     }
   }

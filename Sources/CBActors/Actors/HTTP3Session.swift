@@ -76,7 +76,7 @@ public actor HTTP3Session {
     case .client(let token):
       role = .client
       quic = QUIC.Connection(
-        client: configuration, tls: tls.value, path: path, token: token, now: now, entropy: SystemEntropy.shared)
+        client: configuration, tls: tls.value, path: path, now: now, entropy: SystemEntropy.shared, token: token)
     case .server(let request):
       role = .server
       quic = QUIC.Connection(
@@ -173,15 +173,13 @@ public actor HTTP3Session {
       case .connectionIDRetired(let id):
         routedIDs.remove(id)
         endpoint.assumeIsolated { $0.unroute(id) }
+      case .tokenReceived(let token):
+        if let server = ReceivedTokens.Server(tls, at: remote) {
+          endpoint.assumeIsolated { $0.keep(token, from: server) }
+        }
       case .handshakeCompleted:
         handshakeEnded()
         http.start(on: &quic)
-      case .handshakeConfirmed:
-        if role == .server {
-          let remote = quic.path.remote
-          quic.sendNewToken(endpoint.assumeIsolated { $0.makeToken(for: remote) })
-        }
-      case .newTokenReceived(let token): endpoint.assumeIsolated { $0.keep(token, of: remote) }
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
         if role == .server || remembered != nil { http.start(on: &quic) }

@@ -1,6 +1,7 @@
 public import HTTP3
 public import Logging
 public import QUIC
+import QUICTLS
 public import Ring
 public import Wire
 
@@ -19,9 +20,8 @@ public actor QUICEndpoint {
   private var dirty: [HTTP3Session] = []
   private var flushing: [HTTP3Session] = []
   private var blocked: [HTTP3Session] = []
-  /// What servers gave for the next connection to them; each is used once (RFC 9000 §8.1.3).
-  private var tokens: [SocketAddress: [UInt8]] = [:]
-  private static let maximumTokens = 256
+  /// A client's, for its next connections.
+  private var tokens = ReceivedTokens()
   private var stoppedWaiters: [CheckedContinuation<Void, Never>] = []
   public private(set) var counters = Counters()
 
@@ -56,6 +56,8 @@ public actor QUICEndpoint {
     public var bytesReceived: UInt64 = 0
     public var connectionsAccepted: UInt64 = 0
     public var connectionsRefused: UInt64 = 0
+    /// Clients that came back with a token, and proved their address by it.
+    public var tokensAccepted: UInt64 = 0
     /// Version Negotiation, Retry and stateless reset packets.
     public var repliesSent: UInt64 = 0
     public var dropped: UInt64 = 0
@@ -63,22 +65,25 @@ public actor QUICEndpoint {
   }
 
   /// - Parameters:
-  ///   - configuration: of every connection. Its `statelessResetKey` is made here when it has none, so that
-  ///     a reset ends what this process forgot, but not what an earlier one did.
+  ///   - configuration: of every connection. A server's `statelessResetKey` and `addressTokens` are made here when it
+  ///     has none, so that a reset ends what this process forgot, but not what an earlier one did, and no token outlives
+  ///     the process.
   ///   - acceptance: nil for a client.
   public init(ring: RingExecutor, configuration: QUIC.Configuration, acceptance: Acceptance?, logger: Logger) {
     self.ring = ring
     self.acceptance = acceptance
     self.logger = logger
     var configuration = configuration
-    if acceptance != nil, configuration.statelessResetKey == nil {
-      configuration.statelessResetKey = SystemEntropy.shared.bytes(32)
+    if acceptance != nil {
+      configuration.statelessResetKey = configuration.statelessResetKey ?? SystemEntropy.shared.bytes(32)
+      configuration.addressTokens = configuration.addressTokens ?? AddressTokens(entropy: SystemEntropy.shared)
     }
     self.configuration = configuration
     var endpoint = QUIC.Endpoint<HTTP3Session>.Configuration(acceptsConnections: acceptance != nil)
     endpoint.connectionIDLength = configuration.connectionIDLength
     endpoint.connectionIDPrefix = configuration.connectionIDPrefix
     endpoint.statelessResetKey = configuration.statelessResetKey
+    endpoint.addressTokens = configuration.addressTokens
     if let acceptance { endpoint.retry = acceptance.retry }
     core = QUIC.Endpoint(endpoint, entropy: SystemEntropy.shared)
   }
@@ -119,9 +124,9 @@ public actor QUICEndpoint {
   ) throws -> HTTP3Session {
     guard let socket else { throw QUICEndpointError.notStarted }
     let path = Path(local: socket.localAddress, remote: remote)
+    let token = ReceivedTokens.Server(tls.value, at: remote).flatMap { tokens.take(for: $0) }
     let session = HTTP3Session(
-      .client(token: tokens.removeValue(forKey: remote) ?? []), configuration, tls: tls, path: path,
-      now: ring.refreshNow(),
+      .client(token: token ?? []), configuration, tls: tls, path: path, now: ring.refreshNow(),
       settings: settings, endpoint: self, socket: RingBound(socket))
     sessions[ObjectIdentifier(session)] = session
     core.add(peer: remote, session)
@@ -137,14 +142,7 @@ public actor QUICEndpoint {
   func route(_ id: ConnectionID, to session: HTTP3Session) { core.add(id, session) }
   func unroute(_ id: ConnectionID) { core.remove(id) }
   func handshakeEnded() { core.halfOpen -= 1 }
-
-  func makeToken(for remote: SocketAddress) -> [UInt8] { core.makeToken(for: remote, now: ring.now) }
-
-  /// Keeps a server's token for the next connection to it.
-  func keep(_ token: [UInt8], of remote: SocketAddress) {
-    if tokens[remote] == nil, tokens.count >= Self.maximumTokens { _ = tokens.popFirst() }
-    tokens[remote] = token
-  }
+  func keep(_ token: [UInt8], from server: ReceivedTokens.Server) { tokens.store(token, from: server) }
 
   func sessionBecameDirty(_ session: HTTP3Session) {
     if dirty.isEmpty { ring.atBatchEnd(self) }
@@ -232,6 +230,7 @@ public actor QUICEndpoint {
       return
     }
     counters.connectionsAccepted += 1
+    if request.isAddressValidated, request.retrySourceID == nil { counters.tokensAccepted += 1 }
     core.halfOpen += 1
     sessions[ObjectIdentifier(session)] = session
     let bytes = RingBound(datagram)
@@ -240,6 +239,14 @@ public actor QUICEndpoint {
       // Its IDs are routed before the next datagram of the batch, which may be its own.
       $0.deliverEvents()
     }
+  }
+}
+
+extension ReceivedTokens.Server {
+  /// Nil where the server proves no name.
+  init?(_ tls: any TLSSession, at address: SocketAddress) {
+    guard let name = (tls as? TLSClientSession)?.serverName else { return nil }
+    self.init(name: name, address: address)
   }
 }
 

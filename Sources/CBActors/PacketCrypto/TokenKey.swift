@@ -5,7 +5,9 @@ public import Wire
 ///
 /// AES-256-GCM with a random nonce in front. A key should be replaced before it has sealed 2^32 tokens,
 /// where random nonces begin to risk a collision.
-public final class TokenKey {
+public final class TokenKey: @unchecked Sendable {
+  // Proof: the key is written only in deinit, when nobody else can see it.
+
   /// Bytes of the key.
   public static let keyLength = 32
   /// Bytes that sealing adds: the nonce and the tag.
@@ -43,7 +45,8 @@ public final class TokenKey {
 }
 
 /// HMAC-SHA256 (RFC 2104).
-public final class AuthenticationKey {
+public final class AuthenticationKey: @unchecked Sendable {
+  // Proof: the key is written only in deinit, when nobody else can see it.
   private var key: [UInt8]
 
   public init(_ key: [UInt8]) { self.key = key }

@@ -33,8 +33,8 @@ public enum Event: Hashable, Sendable {
   case connectionIDIssued(ConnectionID)
   /// A connection ID of ours that must no longer be routed here.
   case connectionIDRetired(ConnectionID)
-  /// The server gave a token for the next connection to it (RFC 9000 §8.1.3): to be used once, and kept secret.
-  case newTokenReceived([UInt8])
+  /// The server gave a token that a later connection to it may begin with, one alone (RFC 9000 §8.1.3).
+  case tokenReceived([UInt8])
   /// Packets to the peer now go this way (RFC 9000 §9).
   case pathChanged(Path)
   /// The connection has ended; nothing follows. Its IDs stay routed until `isDrained`.

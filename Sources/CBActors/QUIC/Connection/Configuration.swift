@@ -58,6 +58,8 @@ public struct Configuration: Sendable {
   /// The key of stateless reset tokens: 32 bytes, the same on all ends that answer for each other.
   /// Without it the tokens given are random and a reset never comes.
   public var statelessResetKey: [UInt8]?
+  /// A server gives its clients tokens of these for their next connections; nil gives none (RFC 9000 §8.1.3).
+  public var addressTokens: AddressTokens?
 
   /// Packets of one key phase after which the keys are updated; nil leaves it to the AEAD's own limit.
   public var keyUpdateInterval: UInt64?

@@ -126,15 +126,16 @@ extension Connection {
     replaceRetiredIDs()
   }
 
-  static var longestToken: Int { 512 }
+  /// Bytes of a token from NEW_TOKEN that are worth their room in every Initial packet.
+  private static let maximumTokenLength = 512
 
   private mutating func receiveNewToken(_ token: UnsafeRawBufferPointer) throws(TransportError) {
     // RFC 9000 §19.7: "A server MUST treat receipt of a NEW_TOKEN frame as a connection error of type PROTOCOL_VIOLATION."
     guard role == .client else {
       throw TransportError(.protocolViolation, "NEW_TOKEN from a client", frameType: FrameType.newToken)
     }
-    // Longer than any Initial packet has room for.
-    guard token.count <= Self.longestToken else { return }
-    events.append(.newTokenReceived([UInt8](token)))
+    // An Initial packet must have room for it.
+    guard token.count <= Self.maximumTokenLength else { return }
+    events.append(.tokenReceived([UInt8](token)))
   }
 }

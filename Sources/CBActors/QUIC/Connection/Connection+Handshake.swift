@@ -153,6 +153,7 @@ extension Connection {
       // RFC 9001 §4.1.2: "the TLS handshake is considered confirmed at the server when the handshake completes. The
       // server MUST send a HANDSHAKE_DONE frame as soon as the handshake is complete."
       isHandshakeDoneDue = true
+      isNewTokenDue = configuration.addressTokens != nil
       confirmHandshake()
     }
   }
@@ -184,14 +185,6 @@ extension Connection {
     for id in localIDs.replenish(peerLimit: peerTransportParameters.activeConnectionIDLimit, entropy: entropy) {
       events.append(.connectionIDIssued(id))
     }
-  }
-
-  /// Gives the client a token for its next connection (RFC 9000 §8.1.3). Does nothing before the handshake is confirmed,
-  /// at a client, and with a token longer than an Initial packet should carry.
-  public mutating func sendNewToken(_ token: [UInt8]) {
-    guard role == .server, isHandshakeConfirmed, !token.isEmpty, token.count <= Self.longestToken else { return }
-    newToken = token
-    isNewTokenDue = true
   }
 
   /// Runs something that the peer may have caused to fail; a failure closes the connection.

@@ -205,9 +205,11 @@ extension Connection {
       frames.writeHandshakeDone()
       packetFrames.append(.handshakeDone)
     }
-    if isNewTokenDue, let newToken, frames.remaining >= newToken.count + 4 {
+    // A token is for an address that the client has proved.
+    if isNewTokenDue, active.isValidated, frames.remaining >= 96, let tokens = configuration.addressTokens {
       isNewTokenDue = false
-      newToken.withUnsafeBytes { frames.writeNewToken($0) }
+      tokens.sealNewToken(to: active.path.remote.ip, version: .v1, now: now, entropy: entropy)
+        .withUnsafeBytes { frames.writeNewToken($0) }
       packetFrames.append(.newToken)
     }
     // Two varints, a length, an ID and a token.

@@ -110,7 +110,10 @@ extension Connection {
     if active.challenges.contains(data) {
       let wasValidated = active.isValidated
       active.endValidation()
-      if !wasValidated { retireFormerPaths() }
+      if !wasValidated {
+        retireFormerPaths()
+        isNewTokenDue = role == .server && configuration.addressTokens != nil
+      }
     } else if let index = others.firstIndex(where: { $0.challenges.contains(data) }) {
       others[index].endValidation()
     }

@@ -49,7 +49,8 @@ extension Connection {
   }
 
   private mutating func hasApplicationFrames() -> Bool {
-    streams.hasFrames || !outgoingDatagrams.isEmpty || isPingDue || isHandshakeDoneDue || isNewTokenDue
+    streams.hasFrames || !outgoingDatagrams.isEmpty || isPingDue || isHandshakeDoneDue
+      || (isNewTokenDue && active.isValidated)
       || !localIDs.announcing.isEmpty || !peerIDs.retiring.isEmpty
   }
 

@@ -12,9 +12,8 @@ extension Connection {
       case .retireConnectionID: peerIDs.retirementAcknowledged()
       case .mtuProbe(let size):
         if mtu.probeAcknowledged(Int(size)) { applyMTU() }
-      case .newToken: newToken = nil
       case .maxData, .maxStreamData, .maxStreams, .dataBlocked, .streamDataBlocked, .streamsBlocked, .stopSending,
-        .newConnectionID, .handshakeDone, .pathChallenge, .pathResponse, .datagram, .ping:
+        .newConnectionID, .newToken, .handshakeDone, .pathChallenge, .pathResponse, .datagram, .ping:
         break
       }
     }
@@ -46,7 +45,8 @@ extension Connection {
     case .newConnectionID(let sequence): localIDs.announcementLost(sequence)
     case .retireConnectionID(let sequence): peerIDs.retirementLost(sequence)
     case .handshakeDone: isHandshakeDoneDue = true
-    case .newToken: isNewTokenDue = newToken != nil
+    // Another one: it is for where the client is now.
+    case .newToken: isNewTokenDue = true
     case .datagram: counts.datagramsLost += 1
     case .mtuProbe: mtu.probeLost()
     // RFC 9000 §13.3: an ACK is said anew, PATH_CHALLENGE has a timer of its own, PATH_RESPONSE is sent just once,

@@ -58,9 +58,6 @@ public struct Connection: ~Copyable {
   var retrySourceID: ConnectionID?
   /// The token that Initial packets carry (RFC 9000 §8.1).
   var initialToken: [UInt8] = []
-  /// What a server has for its client's next connection, until that has it (RFC 9000 §8.1.3).
-  var newToken: [UInt8]?
-  var isNewTokenDue = false
   /// The server still accepts packets for the ID that the client made up.
   var isOriginalIDRouted: Bool
 
@@ -69,6 +66,8 @@ public struct Connection: ~Copyable {
   /// RFC 9001 §4.1.2.
   public internal(set) var isHandshakeConfirmed = false
   var isHandshakeDoneDue = false
+  /// A NEW_TOKEN frame is due as soon as the path is validated.
+  var isNewTokenDue = false
   public internal(set) var peerTransportParameters: TransportParameters?
   /// A packet of the server's has been processed: Retry and Version Negotiation come too late.
   var hasProcessedPacket = false
@@ -107,11 +106,11 @@ public struct Connection: ~Copyable {
   ///
   /// - Parameters:
   ///   - path: where the server is, and the local address that packets leave from.
-  ///   - token: from an earlier connection to this server (`.newTokenReceived`), to be used once.
   ///   - entropy: for connection IDs, tokens and challenges; kept.
+  ///   - token: from an earlier connection's `.tokenReceived`, for this one alone; empty for none.
   public init(
-    client configuration: Configuration, tls: any TLSSession, path: Path, token: [UInt8] = [], now: Instant,
-    entropy: any EntropySource
+    client configuration: Configuration, tls: any TLSSession, path: Path, now: Instant, entropy: any EntropySource,
+    token: [UInt8] = []
   ) {
     // RFC 9000 §7.2: "This Destination Connection ID MUST be at least 8 bytes in length."
     // Proof for the unwrap: eight bytes are a connection ID.

@@ -18,12 +18,9 @@ public struct Endpoint<Handle> {
     /// Beyond so many unfinished handshakes no connection is accepted, not even one with a token.
     public var maximumHalfOpen = 10_000
     /// How long a Retry token is good.
-    public var tokenLifetime = Interval.seconds(10)
-    /// What the keys of address tokens are derived from: 32 bytes, shared by the endpoints that may get each other's
-    /// tokens back. Nil draws one.
-    public var tokenSecret: [UInt8]?
-    /// Tokens of NEW_TOKEN frames that are remembered as used; beyond it, none is believed until the oldest are forgotten.
-    public var usedTokenLimit = 16_384
+    public var retryTokenLifetime = Interval.seconds(10)
+    /// Seals and judges tokens; the same as the connections' `addressTokens`. Nil takes no token but its own Retry's.
+    public var addressTokens: AddressTokens?
     /// The key of stateless reset tokens; the same as the connections' `statelessResetKey`. Nil sends no resets.
     public var statelessResetKey: [UInt8]?
     /// Version Negotiation, Retry and reset packets sent per second, at most.
@@ -59,8 +56,6 @@ public struct Endpoint<Handle> {
     /// A Destination Connection ID of less than 8 bytes in a first Initial packet (RFC 9000 §7.2).
     case shortConnectionID
     case unsupportedVersion
-    /// A token of ours that has expired or is for another address.
-    case invalidToken
     /// The endpoint takes no connections, or no more of them.
     case refused
     /// An answer was due, and too many have been given in this second.
@@ -69,10 +64,7 @@ public struct Endpoint<Handle> {
 
   public let configuration: Configuration
   private let entropy: any EntropySource
-  private let tokenKeys: AddressTokenKeys
-  /// Serials of NEW_TOKEN tokens used in the present key's time.
-  private var usedTokens: Set<UInt64> = []
-  private var usedTokensEpoch = Int64.min
+  private let tokens: AddressTokens
   private let resetKey: StatelessResetKey?
   private var handles: [ConnectionID: Handle] = [:]
   private var peers: [SocketAddress: Handle] = [:]
@@ -85,13 +77,17 @@ public struct Endpoint<Handle> {
   /// Retry packets sent; an overloaded server's first sign.
   public private(set) var retriesSent: UInt64 = 0
   public private(set) var resetsSent: UInt64 = 0
+  /// Clients whose NEW_TOKEN token spared them a proof of their address.
+  public private(set) var tokensAccepted: UInt64 = 0
+  /// Connections closed for a token of a Retry of ours that was not good (INVALID_TOKEN).
+  public private(set) var tokensRefused: UInt64 = 0
   private var replySecond = Int64.min
   private var repliesInSecond: UInt64 = 0
 
   public init(_ configuration: Configuration, entropy: any EntropySource) {
     self.configuration = configuration
     self.entropy = entropy
-    tokenKeys = AddressTokenKeys(secret: configuration.tokenSecret ?? entropy.bytes(32))
+    tokens = configuration.addressTokens ?? AddressTokens(entropy: entropy)
     resetKey = configuration.statelessResetKey.map { StatelessResetKey($0) }
   }
 
@@ -197,52 +193,52 @@ public struct Endpoint<Handle> {
     guard datagram.count >= MTUDiscovery.base else { return drop(.smallInitial) }
     guard halfOpen < configuration.maximumHalfOpen else { return drop(.refused) }
     var request = InitialRequest(destinationID: header.destinationID, sourceID: header.sourceID)
-    switch check(header.token, from: path.remote, now: now) {
-    case .retry(let original, let retry)?:
-      // RFC 9000 §8.1.4: a Retry's token is good only with the connection ID that came with it.
-      guard retry == header.destinationID else { return drop(.invalidToken) }
-      request.originalDestinationID = original
-      request.retrySourceID = retry
+    switch verdict(header, path, now) {
+    case .retry(let originalDestinationID, let retrySourceID):
+      request.originalDestinationID = originalDestinationID
+      request.retrySourceID = retrySourceID
       request.isAddressValidated = true
       return .accept(request)
-    case .future?: request.isAddressValidated = true
-    case nil:
-      // RFC 9000 §8.1.2: a client that received a Retry and gives a token that is not valid will not get further. Of
-      // §8.1.3's tokens, "If the token is invalid, then the server SHOULD proceed as if the client did not have a
-      // validated address".
-      if !header.token.isEmpty, AddressToken.kind(header.token) == .retry { return drop(.invalidToken) }
+    case .invalidRetry: return refuseToken(header, now: now, reply: reply)
+    case .newToken: request.isAddressValidated = true
+    // RFC 9000 §8.1.3: "If the token is invalid, then the server SHOULD proceed as if the client did not have a validated
+    // address, including potentially sending a Retry packet."
+    case .none: break
     }
     // RFC 9000 §7.2: "This Destination Connection ID MUST be at least 8 bytes in length."
     guard header.destinationID.length >= 8 else { return drop(.shortConnectionID) }
+    if request.isAddressValidated { tokensAccepted += 1 }
     guard mustRetry, !request.isAddressValidated else { return .accept(request) }
     return sendRetry(header, path, now: now, reply: reply)
   }
 
-  /// The token, if it is ours, in time, for this address, and not used before.
-  private mutating func check(_ bytes: UnsafeRawBufferPointer, from address: SocketAddress, now: Instant)
-    -> AddressToken?
-  {
-    guard !bytes.isEmpty, let (token, issued) = AddressToken.open(bytes, tokenKeys, from: address, now: now),
-      now >= issued
-    else { return nil }
-    switch token {
-    case .retry: return now - issued <= configuration.tokenLifetime ? token : nil
-    case .future(let serial):
-      // RFC 9000 §8.1.4: "servers MUST ensure that replay of tokens is prevented or limited."
-      let epoch = tokenKeys.epoch(now)
-      if epoch != usedTokensEpoch {
-        usedTokensEpoch = epoch
-        usedTokens = []
-      }
-      guard usedTokens.count < configuration.usedTokenLimit, usedTokens.insert(serial).inserted else { return nil }
-      return token
-    }
+  /// RFC 9000 §8.1.3: "When a server receives an Initial packet with an address validation token, it MUST attempt to
+  /// validate the token".
+  private func verdict(_ header: PacketHeader, _ path: Path, _ now: Instant) -> AddressTokens.Verdict {
+    if header.token.isEmpty { return .none }
+    return tokens.judge(
+      header.token, from: path.remote, destinationID: header.destinationID, version: header.version,
+      retryLifetime: configuration.retryTokenLifetime, now: now)
   }
 
-  /// A token for the client's next connection, to be sent in a NEW_TOKEN frame (RFC 9000 §8.1.3).
-  public func makeToken(for address: SocketAddress, now: Instant) -> [UInt8] {
-    AddressToken.future(serial: entropy.nextUInt64())
-      .sealed(tokenKeys, for: address, issued: now, entropy: entropy)
+  /// The client will accept no other Retry. RFC 9000 §8.1.2: "Instead, the server SHOULD immediately close" "the
+  /// connection with an INVALID_TOKEN error."
+  private mutating func refuseToken(
+    _ header: PacketHeader, now: Instant, reply: UnsafeMutableRawBufferPointer
+  ) -> Route {
+    guard mayReply(now) else { return drop(.rateLimited) }
+    let secrets = header.destinationID.withUnsafeBytes { InitialSecrets(destinationConnectionID: $0) }
+    let keys = ProtectionKeys(suite: InitialSecrets.suite, secret: secrets.server)
+    var writer = ByteWriter(reply)
+    let start = writer.beginLongPacket(
+      .initial, version: header.version, destinationID: header.sourceID, sourceID: header.destinationID,
+      packetNumber: 0, packetNumberLength: 1)
+    writer.writeConnectionClose(TransportError(.invalidToken, "the token of the Retry is no longer good"))
+    guard let count = writer.finishPacket(start, key: keys.packet, headerProtection: keys.header) else {
+      return drop(.malformed)
+    }
+    tokensRefused += 1
+    return .reply(byteCount: count)
   }
 
   private var mustRetry: Bool {
@@ -261,8 +257,10 @@ public struct Endpoint<Handle> {
     let prefix = configuration.connectionIDPrefix.prefix(length - 4)
     // Proof for the unwrap: the length is at most the largest.
     let id = ConnectionID(prefix + entropy.bytes(length - prefix.count))!
-    let token = AddressToken.retry(originalDestinationID: header.destinationID, retrySourceID: id)
-      .sealed(tokenKeys, for: path.remote, issued: now, entropy: entropy)
+    let token = tokens.sealRetry(
+      to: path.remote, originalDestinationID: header.destinationID, retrySourceID: id, version: header.version,
+      now: now,
+      entropy: entropy)
     var writer = ByteWriter(reply)
     token.withUnsafeBytes {
       Retry.write(
