@@ -10,6 +10,7 @@ import QUIC
 import QUICTLS
 import Ring
 public import ServiceLifecycle
+import UnixSignals
 import Wire
 
 /// One PoP, from its settings to its last datagram: rings, endpoints, resolver and, with `--dev`, what
@@ -47,18 +48,20 @@ public struct PointOfPresence: Service {
 
   /// Serves until the service group shuts down, then drains: GOAWAY, a wait for open tunnels, close.
   public func run() async throws {
+    let qlogs = try settings.transport.qlogDirectory.map { try QLogDirectory($0) }
     let ring = RingExecutor()
     try ring.start(name: "ring-0")
     do {
-      try await run(on: ring)
+      try await run(on: ring, qlogs)
     } catch {
       await ring.shutdown()
       throw error
     }
     await ring.shutdown()
+    qlogs?.flush()
   }
 
-  private func run(on ring: RingExecutor) async throws {
+  private func run(on ring: RingExecutor, _ qlogs: QLogDirectory?) async throws {
     let counters = RequestCounters()
     let limits = TunnelLimits(total: settings.limits.tunnels, perUser: settings.limits.tunnelsPerUser)
 
@@ -68,7 +71,7 @@ public struct PointOfPresence: Service {
         certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
       let issuers = TrustedIssuers(try settings.trustProfiles.map { try Identity.TrustProfile($0) })
       let serving = try await serve(
-        on: ring, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
+        on: ring, qlogs, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
       await waitAndDrain(serving, limits, counters)
       return
@@ -99,7 +102,7 @@ public struct PointOfPresence: Service {
         addresses: [], issuer: name, dns: "\(dnsAddress)",
         certificateAuthorityFile: certificate.certificateAuthorityFile.path)
       let serving = try await serve(
-        on: ring, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
+        on: ring, qlogs, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
         limits: limits, counters: counters,
         ready: ready)
       await waitAndDrain(serving, limits, counters)
@@ -111,7 +114,8 @@ public struct PointOfPresence: Service {
   // MARK: Serving
 
   private func serve(
-    on ring: RingExecutor, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers, limits: TunnelLimits,
+    on ring: RingExecutor, _ qlogs: QLogDirectory?, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers,
+    limits: TunnelLimits,
     counters: RequestCounters, ready: Ready
   ) async throws -> [QUICEndpoint] {
     let services = PoPServices(
@@ -121,6 +125,7 @@ public struct PointOfPresence: Service {
       connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
       counters: counters, logger: logger)
     var configuration = QUIC.Configuration(settings.transport)
+    if let qlogs { configuration.qlog = { qlogs.sink($0) } }
     configuration.statelessResetKey = try Self.key("cloudbridge stateless reset", from: keyFile)
     // Tokens are dated by the time of day: another process, and another PoP with this key, must understand them.
     let timeOfDay = Interval.milliseconds(Int64(Date().timeIntervalSince1970 * 1_000))
@@ -167,33 +172,21 @@ public struct PointOfPresence: Service {
   private func waitAndDrain(
     _ endpoints: [QUICEndpoint], _ limits: TunnelLimits, _ counters: RequestCounters
   ) async {
+    let reporting = Task {
+      for await _ in await UnixSignalsSequence(trapping: .sigusr1) {
+        await PoPReport(endpoints, counters).write(to: logger)
+      }
+    }
     try? await gracefulShutdown()
+    reporting.cancel()
     logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
     for endpoint in endpoints { await endpoint.goAway() }
     let end = ContinuousClock.now + .nanoseconds(settings.limits.drainTimeout.nanoseconds)
     while limits.usage.tunnels > 0, ContinuousClock.now < end, !Task.isCancelled {
       try? await Task.sleep(for: .milliseconds(50))
     }
-    for endpoint in endpoints {
-      let counts = await endpoint.counters
-      logger.notice(
-        "datagrams",
-        metadata: [
-          "received": "\(counts.datagramsReceived)", "dropped": "\(counts.dropped)", "replies": "\(counts.repliesSent)",
-          "accepted": "\(counts.connectionsAccepted)", "refused": "\(counts.connectionsRefused)",
-          "tokens": "\(counts.tokensAccepted)",
-        ])
-      await endpoint.stop()
-    }
-    let requests = counters.snapshot
-    logger.notice(
-      "requests",
-      metadata: [
-        "connections": "\(requests.connections)", "pages": "\(requests.pages)",
-        "tcp": "\(requests.tunnels["TCP", default: 0])",
-        "udp": "\(requests.tunnels["UDP", default: 0])", "refused": "\(requests.refused.values.reduce(0, +))",
-        "tokensRefused": "\(requests.tokensRefused.values.reduce(0, +))",
-      ])
+    await PoPReport(endpoints, counters).write(to: logger)
+    for endpoint in endpoints { await endpoint.stop() }
   }
 
   private func resolverConfiguration() throws -> StubResolver.Configuration {

@@ -26,6 +26,9 @@ struct Main: ParsableCommand {
   var settings: [String] = []
   @Flag(name: .customLong("no-color"), help: "No colours (NO_COLOR and TERM=dumb do the same).")
   var noColor = false
+  @Option(
+    help: ArgumentHelp("Write a qlog of each connection there: transport.qlogDirectory.", valueName: "folder"))
+  var qlogDir: String?
   @Flag(help: "Show the client's log as it is written.")
   var debug = false
   @Argument(
@@ -85,7 +88,7 @@ struct Main: ParsableCommand {
       settings: settings.map { setting in
         let parts = setting.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         return (String(parts[0]), String(parts[1]), "--set \(parts[0])")
-      },
+      } + (qlogDir.map { [("transport.qlogDirectory", $0, "--qlog-dir")] } ?? []),
       json: json, debug: debug)
 
     if isInteractive {

@@ -1,6 +1,8 @@
 """A thousand seeds of mutated datagrams against a running PoP."""
 
 import random
+import re
+import signal
 import socket
 import time
 
@@ -71,8 +73,24 @@ def test_mutated_datagrams_neither_crash_nor_amplify(own_pop):
             assert received <= 3 * sent, f"seed {seed}: {received} bytes for {sent}"
     assert pop.process.poll() is None, pop.log.text
     test_http3_server.test_aioquic_fetches_a_page(pop)
-    # What was thrown at it was counted; a few mutations leave an empty datagram, which is no datagram of QUIC.
+    # What was thrown at it was counted, by reason; a few mutations leave an empty datagram, which is no datagram of QUIC.
+    pop.process.send_signal(signal.SIGUSR1)
+    asked = counts_of(pop, "datagrams dropped")
     pop.stop()
-    counts = pop.log.wait_for(r"received=(\d+)").group(1)
-    dropped = pop.log.wait_for(r"dropped=(\d+)").group(1)
-    assert int(counts) > 0.95 * SEEDS and int(dropped) > 0, pop.log.text
+    counts = counts_of(pop, "datagrams")
+    assert counts["received"] > 0.95 * SEEDS, pop.log.text
+    by_reason = counts_of(pop, "datagrams dropped")
+    assert counts["dropped"] == sum(by_reason.values()) >= sum(asked.values()) > 0
+    # Each kind of mutation leaves its mark: a cut packet, another version, a header that is none, an unknown connection.
+    for reason in ["smallInitial", "unsupportedVersion", "malformed", "unknownConnection"]:
+        assert by_reason[reason] > 0, by_reason
+    packets = counts_of(pop, "packets dropped")
+    # A first packet altered behind its header begins a connection, which then cannot open it.
+    assert packets["undecryptable"] > 0 and packets["duplicate"] == 0, packets
+
+
+def counts_of(pop, message):
+    """The numbers of the last line of the PoP's log that says `message`."""
+    pop.log.wait_for(f"{message}\n")
+    line = [line for line in pop.log.text.splitlines() if line.endswith(message)][-1]
+    return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", line)}

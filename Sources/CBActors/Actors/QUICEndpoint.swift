@@ -23,7 +23,7 @@ public actor QUICEndpoint {
   /// A client's, for its next connections.
   private var tokens = ReceivedTokens()
   private var stoppedWaiters: [CheckedContinuation<Void, Never>] = []
-  public private(set) var counters = Counters()
+  private var counts = Counters()
 
   /// What a server needs to take new connections.
   public struct Acceptance: Sendable {
@@ -60,8 +60,33 @@ public actor QUICEndpoint {
     public var tokensAccepted: UInt64 = 0
     /// Version Negotiation, Retry and stateless reset packets.
     public var repliesSent: UInt64 = 0
-    public var dropped: UInt64 = 0
     public var socketErrors: UInt64 = 0
+    /// Datagrams of no connection, by why they were dropped.
+    public var drops: [QUIC.Endpoint<HTTP3Session>.DropReason: UInt64] = [:]
+    /// Packets that connections dropped, those of connections that are over included.
+    public var packetDrops = PacketDrops()
+
+    public init() {}
+
+    public mutating func add(_ other: Counters) {
+      datagramsReceived += other.datagramsReceived
+      bytesReceived += other.bytesReceived
+      connectionsAccepted += other.connectionsAccepted
+      connectionsRefused += other.connectionsRefused
+      tokensAccepted += other.tokensAccepted
+      repliesSent += other.repliesSent
+      socketErrors += other.socketErrors
+      drops.merge(other.drops, uniquingKeysWith: +)
+      packetDrops.add(other.packetDrops)
+    }
+  }
+
+  /// Everything counted since the beginning.
+  public var counters: Counters {
+    var sum = counts
+    sum.drops = core.drops
+    for session in sessions.values { sum.packetDrops.add(session.assumeIsolated { $0.statistics.drops }) }
+    return sum
   }
 
   /// - Parameters:
@@ -153,6 +178,7 @@ public actor QUICEndpoint {
 
   func remove(_ session: HTTP3Session) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+    counts.packetDrops.add(session.assumeIsolated { $0.statistics.drops })
     if acceptance == nil, !sessions.values.contains(where: { $0.remote == session.remote }) {
       core.remove(peer: session.remote)
     }
@@ -174,7 +200,7 @@ public actor QUICEndpoint {
     let now = ring.now
     var run: (session: HTTP3Session, start: Int)?
     var offset = 0
-    counters.bytesReceived += UInt64(train.count)
+    counts.bytesReceived += UInt64(train.count)
     func finishRun(_ end: Int) {
       guard let current = run else { return }
       let part = RingBound(UnsafeMutableRawBufferPointer(rebasing: train[current.start..<end]))
@@ -185,7 +211,7 @@ public actor QUICEndpoint {
     }
     while offset < train.count {
       let end = min(offset + segmentSize, train.count)
-      counters.datagramsReceived += 1
+      counts.datagramsReceived += 1
       let datagram = UnsafeMutableRawBufferPointer(rebasing: train[offset..<end])
       switch core.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply.bytes) {
       case .connection(let session):
@@ -198,13 +224,12 @@ public actor QUICEndpoint {
         accept(request, datagram, path: path, ecn: ecn, now: now)
       case .reply(let count):
         finishRun(offset)
-        counters.repliesSent += 1
+        counts.repliesSent += 1
         _ = socket?.send(
           UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply.bytes)[..<count]),
           UDPSend(byteCount: count, segmentSize: count, destination: path.remote, source: path.local.ip))
       case .drop:
         finishRun(offset)
-        counters.dropped += 1
       }
       offset = end
     }
@@ -215,7 +240,7 @@ public actor QUICEndpoint {
     _ request: InitialRequest, _ datagram: UnsafeMutableRawBufferPointer, path: Path, ecn: ECN, now: Instant
   ) {
     guard let acceptance, let socket, sessions.count < acceptance.maximumConnections else {
-      counters.connectionsRefused += 1
+      counts.connectionsRefused += 1
       return
     }
     let session = HTTP3Session(
@@ -225,12 +250,12 @@ public actor QUICEndpoint {
       let delegate = try acceptance.makeDelegate(ring, path.remote)
       session.assumeIsolated { $0.setDelegate(delegate) }
     } catch {
-      counters.connectionsRefused += 1
+      counts.connectionsRefused += 1
       logger.error("a connection could not be served: \(error)")
       return
     }
-    counters.connectionsAccepted += 1
-    if request.isAddressValidated, request.retrySourceID == nil { counters.tokensAccepted += 1 }
+    counts.connectionsAccepted += 1
+    if request.isAddressValidated, request.retrySourceID == nil { counts.tokensAccepted += 1 }
     core.halfOpen += 1
     sessions[ObjectIdentifier(session)] = session
     let bytes = RingBound(datagram)
@@ -287,7 +312,7 @@ extension QUICEndpoint: UDPSocketDelegate {
 
   public nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {
     assumeIsolated { endpoint in
-      endpoint.counters.socketErrors += 1
+      endpoint.counts.socketErrors += 1
       endpoint.logger.debug("UDP socket: \(error)")
     }
   }

@@ -14,6 +14,7 @@ import Wire
 actor CloudBridgeClient: ClientEngine {
   private let profile: Profile
   private let ring: RingExecutor
+  private let qlogs: QLogDirectory?
   private let link: PoPLink
   private let finder: PoPFinder
   private let endpoints: LocalEndpoints
@@ -36,6 +37,13 @@ actor CloudBridgeClient: ClientEngine {
     let signIn = try SignIn(profile: profile, stateDirectory: stateDirectory)
     self.signIn = signIn
     let tls = try ClientTLSContext(profile.pop.trust)
+    let qlogs: QLogDirectory?
+    do throws(QLogDirectoryError) {
+      qlogs = if let directory = profile.transport.qlogDirectory { try QLogDirectory(directory) } else { nil }
+    } catch {
+      throw ClientError(.configuration, "transport.qlogDirectory: \(error)", hint: "the directory must exist")
+    }
+    self.qlogs = qlogs
     let ring = RingExecutor()
     do throws(RingError) {
       try ring.start(name: "client")
@@ -44,9 +52,10 @@ actor CloudBridgeClient: ClientEngine {
     }
     self.ring = ring
     let resolver = Resolver(ring: ring, configuration: StubResolver.Configuration(profile.dns))
-    let endpoints = LocalEndpoints(ring: ring) {
-      QUICEndpoint(
-        ring: $0, configuration: QUIC.Configuration(profile.transport), acceptance: nil, logger: log.logger("quic"))
+    var configuration = QUIC.Configuration(profile.transport)
+    if let qlogs { configuration.qlog = { qlogs.sink($0) } }
+    let endpoints = LocalEndpoints(ring: ring) { [configuration] in
+      QUICEndpoint(ring: $0, configuration: configuration, acceptance: nil, logger: log.logger("quic"))
     }
     self.endpoints = endpoints
     let finder = PoPFinder(profile: profile, resolver: resolver, tls: tls, endpoints: endpoints)
@@ -270,6 +279,7 @@ actor CloudBridgeClient: ClientEngine {
     clientLog.finish()
     broadcast.finish()
     await ring.shutdown()
+    qlogs?.flush()
   }
 }
 

@@ -50,6 +50,8 @@ public struct Profile: Hashable, Sendable {
     /// UDP payloads in bytes.
     public var initialMTU: Int
     public var maximumMTU: Int
+    /// Where each connection's qlog is written; nil writes none.
+    public var qlogDirectory: String?
   }
 
   public struct Proxy: Hashable, Sendable {
@@ -137,7 +139,7 @@ extension Profile {
       handshakeTimeout: settings.interval("transport.handshakeTimeout"),
       idleTimeout: settings.interval("transport.idleTimeout"),
       keepAlive: keepAlive == .zero ? nil : keepAlive, initialMTU: settings.integer("transport.initialMTU"),
-      maximumMTU: settings.integer("transport.maximumMTU"))
+      maximumMTU: settings.integer("transport.maximumMTU"), qlogDirectory: settings.path("transport.qlogDirectory"))
     let proxies = settings.boolean("proxy.enabled")
     proxy = Proxy(
       socks: proxies ? settings.text("proxy.socks").flatMap(SocketAddress.init) : nil,

@@ -118,5 +118,9 @@ extension Profile {
       .value(
         "maximumMTU", .integer(1200...65527), default: "1452",
         "The largest UDP payload in bytes to try."),
+      .value(
+        "qlogDirectory", .path, example: "/tmp/qlog",
+        "An existing directory for a qlog of each connection, readable by the owner alone. They grow fast: for looking into a fault."
+      ),
     ])
 }

@@ -130,5 +130,9 @@ extension PoPSettings {
       .value(
         "retry", .choice(["never", "always", "under-load"]), default: "under-load",
         "When to make clients prove their address by a Retry packet (RFC 9000 section 8.1.2)."),
+      .value(
+        "qlogDirectory", .path, example: "/var/log/cloudbridge/qlog",
+        "An existing directory for a qlog of each connection, readable by the owner alone. They grow fast: for looking into a fault."
+      ),
     ])
 }

@@ -64,6 +64,8 @@ public struct PoPSettings: Hashable, Sendable {
     /// The largest UDP payload in bytes.
     public var maximumMTU: Int
     public var retry: Retry
+    /// Where each connection's qlog is written; nil writes none.
+    public var qlogDirectory: String?
   }
 
   public struct Dev: Hashable, Sendable {
@@ -212,5 +214,6 @@ extension PoPSettings.Transport {
     handshakeTimeout = settings.interval("transport.handshakeTimeout")
     maximumMTU = settings.integer("transport.maximumMTU")
     retry = settings.text("transport.retry").flatMap(Retry.init) ?? .underLoad
+    qlogDirectory = settings.path("transport.qlogDirectory")
   }
 }

@@ -33,6 +33,9 @@ struct CBPop: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Where --dev keeps its keys.", valueName: "directory"))
   var stateDirectory: String?
 
+  @Option(help: ArgumentHelp("Write a qlog of each connection there: transport.qlogDirectory.", valueName: "directory"))
+  var qlogDir: String?
+
   @Option(help: "trace, debug, info, notice, warning or error.")
   var logLevel: String = "info"
 
@@ -88,6 +91,7 @@ struct CBPop: AsyncParsableCommand {
       let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       return (String(parts[0]), String(parts[1]), "--set \(parts[0])")
     }
+    if let qlogDir { flags.append(("transport.qlogDirectory", qlogDir, "--qlog-dir")) }
     let environment = ProcessInfo.processInfo.environment
     // A development PoP faces this machine alone unless it is told otherwise.
     if dev, config == nil, environment["CBR_LISTEN"] == nil, !flags.contains(where: { $0.path == "listen" }) {

@@ -51,7 +51,25 @@ public struct PacketDrops: Hashable, Sendable {
   /// After the connection had ended.
   public var closed: UInt64 = 0
 
-  public var total: UInt64 {
-    malformed + noKeys + undecryptable + duplicate + mismatched + unexpectedPath + closed
+  public var total: UInt64 { byReason.reduce(0) { $0 + $1.count } }
+
+  public init() {}
+
+  /// Each count with the name of its reason.
+  public var byReason: [(reason: String, count: UInt64)] {
+    [
+      ("malformed", malformed), ("noKeys", noKeys), ("undecryptable", undecryptable), ("duplicate", duplicate),
+      ("mismatched", mismatched), ("unexpectedPath", unexpectedPath), ("closed", closed),
+    ]
+  }
+
+  public mutating func add(_ other: PacketDrops) {
+    malformed += other.malformed
+    noKeys += other.noKeys
+    undecryptable += other.undecryptable
+    duplicate += other.duplicate
+    mismatched += other.mismatched
+    unexpectedPath += other.unexpectedPath
+    closed += other.closed
   }
 }

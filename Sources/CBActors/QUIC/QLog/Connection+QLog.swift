@@ -65,13 +65,8 @@ extension Connection {
   /// Packets that were dropped since this was last asked, each with why.
   mutating func logDrops(_ type: PacketType?, length: Int) {
     guard let qlog, counts.drops != qlog.known.drops else { return }
-    let reasons: [(KeyPath<PacketDrops, UInt64>, trigger: String, detail: String)] = [
-      (\.malformed, "invalid", "malformed"), (\.noKeys, "key_unavailable", "no_keys"),
-      (\.undecryptable, "decryption_failure", "undecryptable"), (\.duplicate, "duplicate", "duplicate"),
-      (\.mismatched, "rejected", "mismatched"), (\.unexpectedPath, "rejected", "unexpected_path"),
-      (\.closed, "general", "closed"),
-    ]
-    for (reason, trigger, detail) in reasons where counts.drops[keyPath: reason] != qlog.known.drops[keyPath: reason] {
+    let before = qlog.known.drops.byReason
+    for (index, (reason, count)) in counts.drops.byReason.enumerated() where count != before[index].count {
       qlog.event("packet_dropped", at: clock) {
         if let type {
           $0.key("header")
@@ -80,14 +75,26 @@ extension Connection {
           $0.endObject()
         }
         if length > 0 { $0.raw(length: length) }
-        $0.member("trigger", trigger)
+        $0.member("trigger", Self.dropTrigger(reason))
         $0.key("details")
         $0.beginObject()
-        $0.member("reason", detail)
+        $0.member("reason", reason)
         $0.endObject()
       }
     }
     qlog.known.drops = counts.drops
+  }
+
+  /// The draft's word for a reason of ours.
+  private static func dropTrigger(_ reason: String) -> String {
+    switch reason {
+    case "malformed": "invalid"
+    case "noKeys": "key_unavailable"
+    case "undecryptable": "decryption_failure"
+    case "duplicate": "duplicate"
+    case "mismatched", "unexpectedPath": "rejected"
+    default: "general"
+    }
   }
 
   // MARK: State
@@ -227,7 +234,9 @@ extension Connection {
       qlog.event("connection_state_updated", at: clock) { $0.member("new", "handshake_complete") }
     case .handshakeConfirmed:
       qlog.event("connection_state_updated", at: clock) { $0.member("new", "handshake_confirmed") }
-    case .closed(let reason): qlog.event("connection_closed", at: clock) { $0.write(reason) }
+    case .closed(let reason):
+      qlog.event("connection_closed", at: clock) { $0.write(reason) }
+      qlog.flush()
     default: break
     }
   }

@@ -6,13 +6,13 @@ public protocol QLogSink: AnyObject {
   /// Takes one record of a JSON text sequence (RFC 7464) with its separators. The bytes are good during the call only.
   func write(_ record: UnsafeRawBufferPointer)
 
-  /// The connection is forgotten: nothing follows.
-  func finish()
+  /// Nothing follows, or little: the connection has ended, or is forgotten. What was kept back is to be written now.
+  func flush()
 }
 
 extension QLogSink {
   public var wallClockTime: String? { nil }
-  public func finish() {}
+  public func flush() {}
 }
 
 /// The connection that a qlog is about.

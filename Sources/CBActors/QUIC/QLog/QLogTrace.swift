@@ -48,7 +48,9 @@ final class QLogTrace {
     send()
   }
 
-  deinit { sink.finish() }
+  deinit { sink.flush() }
+
+  func flush() { sink.flush() }
 
   private func send() {
     json.append(0x0a)
