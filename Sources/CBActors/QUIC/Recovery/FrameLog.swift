@@ -1,5 +1,5 @@
-/// The frames of all tracked packets of one space, in sending order: a ring that grows to the most
-/// that was ever in flight and then allocates no more.
+/// The frames of all tracked packets of one space, in sending order: a ring that grows to the most that is in flight,
+/// and is given up when nothing is.
 struct FrameLog: Sendable {
   private var storage: [SentFrame] = []
   private var mask = 0
@@ -27,6 +27,10 @@ struct FrameLog: Sendable {
   /// Frees everything before `position`.
   mutating func release(before position: UInt64) {
     if position > start { start = min(position, end) }
+    if start == end, storage.count > 64 {
+      storage = []
+      mask = 0
+    }
   }
 
   private mutating func grow() {

@@ -91,6 +91,11 @@ struct SentPackets: Sendable {
     var oldest = base
     while oldest < next, self[oldest].state != .outstanding { oldest += 1 }
     base = oldest
+    // An idle connection does not keep what its busiest moment needed.
+    if isEmpty, storage.count > 32 {
+      storage = []
+      mask = 0
+    }
     frames.release(before: oldest < next ? self[oldest].firstFrame : pendingFrames)
   }
 }

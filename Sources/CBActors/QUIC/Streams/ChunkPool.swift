@@ -1,11 +1,12 @@
 /// Fixed-size pieces of memory for stream data, shared by all streams of one connection.
 ///
-/// A bounded number of free chunks is kept for the next stream; the rest go back to the allocator.
+/// A bounded number of free chunks is kept while others are in use; a connection that holds no data holds no chunk.
 final class ChunkPool {
   /// Bytes in a chunk.
   static let chunkSize = 16_384
   private let retained: Int
   private var free: [UnsafeMutableRawPointer] = []
+  private var inUse = 0
 
   /// Keeps at most `retained` chunks for reuse.
   init(retained: Int = 32) { self.retained = retained }
@@ -13,11 +14,21 @@ final class ChunkPool {
   deinit { for chunk in free { chunk.deallocate() } }
 
   func take() -> UnsafeMutableRawPointer {
-    free.popLast() ?? .allocate(byteCount: Self.chunkSize, alignment: 64)
+    inUse += 1
+    return free.popLast() ?? .allocate(byteCount: Self.chunkSize, alignment: 64)
   }
 
   func give(_ chunk: UnsafeMutableRawPointer) {
-    if free.count < retained { free.append(chunk) } else { chunk.deallocate() }
+    inUse -= 1
+    if inUse > 0, free.count < retained {
+      free.append(chunk)
+      return
+    }
+    chunk.deallocate()
+    // Of ten thousand connections nearly all are idle.
+    guard inUse == 0, !free.isEmpty else { return }
+    for idle in free { idle.deallocate() }
+    free = []
   }
 }
 
