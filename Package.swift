@@ -195,14 +195,25 @@ let package = Package(
 )
 
 if isFuzzing {
+  /// A fuzzer of some of the rooms, built and run by scripts/fuzz.
+  func fuzzer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+      name: "Fuzz\(name)", dependencies: dependencies + ["FuzzDriver", "Wire"], path: "Tests/Fuzz/\(name)",
+      exclude: ["corpus"], swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])])
+  }
   package.targets += [
+    .target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: strict),
+    fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("HTTP3", ["QUIC", "HTTP3"]), fuzzer("DNS", ["DNS"]),
+  ]
+}
+
+// CBR_BENCH=1 swift build -c release --product quicbench: what the cores cost, without a socket.
+if Context.environment["CBR_BENCH"] != nil {
+  package.targets += [
+    .target(name: "CMemory", path: "Benchmarks/CMemory"),
     .executableTarget(
-      name: "FuzzQUIC", dependencies: ["Wire", "PacketCrypto", "QUIC"], path: "Tests/Fuzz/QUIC", exclude: ["corpus"],
-      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
-      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
-    .executableTarget(
-      name: "FuzzHTTP3", dependencies: ["Wire", "QUIC", "HTTP3"], path: "Tests/Fuzz/HTTP3", exclude: ["corpus"],
-      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
-      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])]),
+      name: "quicbench", dependencies: ["Wire", "QUIC", "QUICTLS", "CMemory"], path: "Benchmarks/quic",
+      swiftSettings: strict),
   ]
 }

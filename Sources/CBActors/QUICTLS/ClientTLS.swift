@@ -36,6 +36,12 @@ public final class ClientTLSContext: Sendable {
     }
   }
 
+  /// Leaves the post-quantum key exchange out, to measure what it costs. Before the first session.
+  package func offerOnlyX25519() {
+    let groups = [UInt16(SSL_GROUP_X25519)]
+    SSL_CTX_set1_group_ids(context.handle, groups, groups.count)
+  }
+
   /// A session for one connection.
   ///
   /// - Parameter serverName: a DNS name, which is sent in the clear (SNI), or an IP address, which is not; the server's

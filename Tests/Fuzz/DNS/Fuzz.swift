@@ -1,14 +1,14 @@
 import DNS
+import FuzzDriver
 import Wire
 
-/// libFuzzer's entry for DNS messages: what parses must serialize, and parse again to the same.
-///
-/// Built apart from the package: `swiftc -parse-as-library -sanitize=fuzzer,address`, together with the
-/// sources of Wire and DNS or against their modules; run with `corpus/` as its seeds.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzDNSMessage(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  fuzzDNS(UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : count))
-  return 0
+@main enum FuzzDNS {
+  static func main() {
+    runFuzzer { bytes, count in
+      fuzzDNS(UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : count))
+      return 0
+    }
+  }
 }
 
 private let fuzzResponder: ZoneResponder? = {
@@ -18,7 +18,8 @@ private let fuzzResponder: ZoneResponder? = {
   return ZoneResponder(zone)
 }()
 
-public func fuzzDNS(_ bytes: UnsafeRawBufferPointer) {
+/// What parses must serialize, and parse again to the same.
+func fuzzDNS(_ bytes: UnsafeRawBufferPointer) {
   if let response = fuzzResponder?.respond(to: bytes, over: .udp) {
     precondition((try? Message(response)) != nil, "the responder sent what does not parse")
   }

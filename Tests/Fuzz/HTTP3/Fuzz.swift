@@ -1,22 +1,28 @@
+import FuzzDriver
 import QUIC
 import Wire
 
 @testable import HTTP3
 
-/// libFuzzer's entry. The first byte chooses a parser, the second how the rest is cut into pieces.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzHTTP3(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
+@main enum FuzzHTTP3 {
+  static func main() { runFuzzer { fuzzHTTP3($0, $1) } }
+}
+
+/// What libFuzzer calls with each input. The first byte chooses a parser, the second how the rest is cut into pieces.
+func fuzzHTTP3(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   let bytes = UnsafeRawBufferPointer(start: data, count: size)
   guard bytes.count >= 2 else { return 0 }
   let input = UnsafeRawBufferPointer(rebasing: bytes[2...])
   let pieceSize = bytes[1] == 0 ? max(1, input.count) : Int(bytes[1])
-  switch bytes[0] % 6 {
+  switch chosenCase(bytes[0], of: 8) {
   case 0: fuzzRequest(input, pieceSize, .server)
   case 1: fuzzRequest(input, pieceSize, .client)
   case 2: fuzzUnidirectional(input, pieceSize)
   case 3: fuzzFieldSection(input)
   case 4: fuzzHuffman(input)
-  default: fuzzCapsules(input, pieceSize)
+  case 5: fuzzCapsules(input, pieceSize)
+  case 6: fuzzQPACKDecoder(input, pieceSize)
+  default: fuzzQPACKPair(input)
   }
   return 0
 }

@@ -1,33 +1,20 @@
+import FuzzDriver
 import PacketCrypto
 import QUIC
 import Wire
 
-/// libFuzzer's own loop. Its parameters and result are passed alike in C and in Swift.
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runFuzzer(
-  _ argumentCount: UnsafeMutablePointer<Int32>,
-  _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
-) -> Int32
-
-/// The package manager gives every executable its own `main`, so that libFuzzer's cannot be used.
 @main enum FuzzQUIC {
-  static func main() {
-    var count = CommandLine.argc
-    var arguments = CommandLine.unsafeArgv
-    let result = runFuzzer(&count, &arguments) { fuzzOneInput($0, $1) }
-    precondition(result == 0)
-  }
+  static func main() { runFuzzer { fuzzOneInput($0, $1) } }
 }
 
 /// What libFuzzer calls with each input. The first byte chooses the parser, the rest is what it parses; each must hold
 /// to what its documentation promises, and none may trap.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
+func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
   let input = UnsafeRawBufferPointer(start: start, count: count)
   guard let choice = input.first else { return 0 }
   let rest = UnsafeRawBufferPointer(rebasing: input.dropFirst())
-  switch choice % 4 {
+  switch chosenCase(choice, of: 4) {
+  // Proof for the unwrap: two bits have four values, as many as there are levels.
   case 0: fuzzFrames(rest, level: EncryptionLevel(rawValue: choice >> 2 & 0x03)!)
   case 1: fuzzDatagram(rest)
   case 2: fuzzTransportParameters(rest, from: choice & 0x80 == 0 ? .client : .server)

@@ -1,0 +1,204 @@
+import Glibc
+import QUIC
+import QUICTLS
+import Wire
+
+/// A certificate of P-256 for pop.example, and the contexts around it.
+struct Contexts {
+  let server: ServerTLSContext
+  private let onlyX25519: Bool
+
+  init(onlyX25519: Bool) throws {
+    self.onlyX25519 = onlyX25519
+    server = try ServerTLSContext(
+      identity: TLSIdentity(certificateChain: Array(Self.certificate.utf8), privateKey: Array(Self.key.utf8)),
+      applicationProtocols: ["h3"], earlyDataContext: [1])
+  }
+
+  /// A client that has met no server yet.
+  func client() throws -> ClientTLSContext {
+    let context = try ClientTLSContext(
+      trust: .certificates(Array(Self.certificate.utf8)), applicationProtocols: ["h3"], offersEarlyData: true)
+    if onlyX25519 { context.offerOnlyX25519() }
+    return context
+  }
+
+  private static let certificate = """
+    -----BEGIN CERTIFICATE-----
+    MIIBmzCCAUGgAwIBAgIUWjrk5JPzKUzK1bE6xR8xj7kJl6UwCgYIKoZIzj0EAwIw
+    FjEUMBIGA1UEAwwLcG9wLmV4YW1wbGUwIBcNMjYxMTIzMTYwOTI5WhgPMjEyNjEw
+    MzAxNjA5MjlaMBYxFDASBgNVBAMMC3BvcC5leGFtcGxlMFkwEwYHKoZIzj0CAQYI
+    KoZIzj0DAQcDQgAEZNfP6IfQv6pjxT7XRBdHJmSsi8UXXnk3w8xIySi20a2CReqN
+    WPvmwlhTCFrqaC/PO6+UD7/PK1n2YWdeQ5zUmqNrMGkwHQYDVR0OBBYEFAvD5lDg
+    W3vjRwCT3QrMJQqL9JDGMB8GA1UdIwQYMBaAFAvD5lDgW3vjRwCT3QrMJQqL9JDG
+    MA8GA1UdEwEB/wQFMAMBAf8wFgYDVR0RBA8wDYILcG9wLmV4YW1wbGUwCgYIKoZI
+    zj0EAwIDSAAwRQIgHUxcSqv6ouheTFFhgB5E+3foMt5jAq/LWmnhkJCHnfQCIQD1
+    UcAJXe8n197SvjRGi64OWr8Y+bMzWFyq8GVDObGy5Q==
+    -----END CERTIFICATE-----
+    """
+  private static let key = """
+    -----BEGIN PRIVATE KEY-----
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgiN9/ziz0wGcB/FRd
+    DsMLQG5sH2uqr/Wr4hQjBMIpYDyhRANCAARk18/oh9C/qmPFPtdEF0cmZKyLxRde
+    eTfDzEjJKLbRrYJF6o1Y++bCWFMIWupoL887r5QPv88rWfZhZ15DnNSa
+    -----END PRIVATE KEY-----
+    """
+}
+
+/// CPU-seconds of this thread.
+func cpuSeconds() -> Double {
+  var time = timespec()
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+  return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+}
+
+/// One end; a class, since it is kept in arrays.
+final class End {
+  var connection: Connection
+  /// CPU-seconds spent in it.
+  var spent = 0.0
+  /// IDs that the server's endpoint routes here.
+  var received = 0
+
+  init(_ connection: consuming Connection) { self.connection = connection }
+}
+
+/// A client and a server joined by memory: what one sends the other has at once, a millisecond later by their clock.
+final class Joint {
+  let client: End
+  private(set) var server: End?
+  private var endpoint: Endpoint<Int>
+  private let contexts: Contexts
+  private(set) var now: Instant
+  private let entropy: SeededEntropy
+  private let path = Path(local: SocketAddress("192.0.2.1:40000")!, remote: SocketAddress("198.51.100.1:443")!)
+  private var back: Path { Path(local: path.remote, remote: path.local) }
+  private var buffer = [UInt8](repeating: 0, count: 65_536)
+  private var reply = [UInt8](repeating: 0, count: 2_048)
+
+  init(_ contexts: Contexts, client context: ClientTLSContext, seed: UInt64) throws {
+    self.contexts = contexts
+    entropy = SeededEntropy(seed: seed)
+    now = Instant(nanoseconds: 1_000_000_000)
+    endpoint = Endpoint(Endpoint<Int>.Configuration(acceptsConnections: true), entropy: entropy)
+    let before = cpuSeconds()
+    let tls = try context.makeSession(serverName: "pop.example")
+    client = End(Connection(client: Configuration(), tls: tls, path: path, now: now, entropy: entropy))
+    client.spent = cpuSeconds() - before
+  }
+
+  /// Lets everything that is due pass; true when something did.
+  func exchange() -> Bool {
+    let upstream = move(from: client, to: nil)
+    let downstream = server.map { move(from: $0, to: client) } ?? false
+    now = now + .milliseconds(1)
+    return upstream || downstream
+  }
+
+  private func move(from sender: End, to receiver: End?) -> Bool {
+    var moved = false
+    while true {
+      var before = cpuSeconds()
+      let sent = buffer.withUnsafeMutableBytes { sender.connection.transmit(into: $0, maxSegments: 10, now: now) }
+      while sender.connection.nextEvent() != nil {}
+      sender.spent += cpuSeconds() - before
+      guard let sent else { return moved }
+      moved = true
+      before = cpuSeconds()
+      let target = receiver ?? server ?? accept(sent.byteCount)
+      buffer.withUnsafeMutableBytes { bytes in
+        var offset = 0
+        while offset < sent.byteCount {
+          let end = min(offset + sent.segmentSize, sent.byteCount)
+          target.connection.receive(
+            UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<end]), path: receiver == nil ? back : path,
+            ecn: sent.ecn, now: now)
+          offset = end
+        }
+      }
+      target.drain()
+      target.spent += cpuSeconds() - before
+    }
+  }
+
+  private func accept(_ count: Int) -> End {
+    let route = buffer.withUnsafeBytes { bytes in
+      reply.withUnsafeMutableBytes {
+        endpoint.route(UnsafeRawBufferPointer(rebasing: bytes[..<min(count, 1_200)]), from: back, now: now, reply: $0)
+      }
+    }
+    guard case .accept(let request) = route else { fatalError("the endpoint does not accept: \(route)") }
+    let end = End(
+      Connection(
+        server: Configuration(), tls: contexts.server.makeSession(), path: back, initial: request, now: now,
+        entropy: entropy))
+    server = end
+    return end
+  }
+
+  /// Until both have confirmed the handshake.
+  func connect() {
+    for _ in 0..<50 {
+      _ = exchange()
+      if client.connection.isHandshakeConfirmed, server?.connection.isHandshakeConfirmed == true { return }
+    }
+    fatalError("the handshake does not end")
+  }
+
+  /// Until nothing more is to be said but what an idle connection says.
+  func settle() {
+    let end = now + .seconds(5)
+    while now < end {
+      while exchange() {}
+      now = now + .milliseconds(50)
+      for side in [client, server] {
+        guard let side else { continue }
+        if let deadline = side.connection.deadline, deadline <= now { side.connection.handleTimeout(now: now) }
+      }
+    }
+  }
+
+  /// Sends `count` bytes each way over one stream, to its end.
+  func transfer(_ count: Int) {
+    guard let server, let id = client.connection.openStream(.bidirectional) else { return }
+    for (sender, receiver) in [(client, server), (server, client)] {
+      var left = count
+      let piece = [UInt8](repeating: 7, count: 16_384)
+      var rounds = 0
+      while receiver.received < count, rounds < 100_000 {
+        rounds += 1
+        while left > 0 {
+          let size = min(left, piece.count)
+          let taken = piece.withUnsafeBytes {
+            sender.connection.write(
+              id, UnsafeRawBufferPointer(rebasing: $0[..<size]), finish: size == left)
+          }
+          left -= taken
+          if taken < size { break }
+        }
+        if !exchange() {
+          now = now + .milliseconds(25)
+          sender.connection.handleTimeout(now: now)
+          receiver.connection.handleTimeout(now: now)
+        }
+      }
+    }
+  }
+}
+
+extension End {
+  /// Hears the events and reads what came.
+  func drain() {
+    while let event = connection.nextEvent() {
+      if case .streamReadable(let id) = event {
+        while case .progressed = connection.read(
+          id,
+          { bytes, _ in
+            received += bytes.count
+            return bytes.count
+          })
+        {}
+      }
+    }
+  }
+}
