@@ -129,13 +129,16 @@ def client_configuration(ca=None, server_name="cloudbridge.test", **kwargs):
 
 
 @asynccontextmanager
-async def h3_client(host, port, ca=None, session_ticket_handler=None, wait_connected=True, **kwargs):
+async def h3_client(
+    host, port, ca=None, session_ticket_handler=None, token_handler=None, wait_connected=True, **kwargs
+):
     async with connect(
         host,
         port,
         configuration=client_configuration(ca, **kwargs),
         create_protocol=H3Client,
         session_ticket_handler=session_ticket_handler,
+        token_handler=token_handler,
         wait_connected=wait_connected,
     ) as client:
         yield client
@@ -172,11 +175,22 @@ class H3Server(QuicConnectionProtocol):
 
 
 @asynccontextmanager
-async def h3_server(host, port, certificate, key, pages):
-    configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3"], max_datagram_frame_size=65536)
+async def h3_server(host, port, certificate, key, pages, retry=False, **kwargs):
+    configuration = QuicConfiguration(
+        is_client=False, alpn_protocols=["h3"], max_datagram_frame_size=65536, **kwargs
+    )
     configuration.load_cert_chain(str(certificate), str(key))
     handler = type("Server", (H3Server,), {"pages": pages})
-    server = await serve(host, port, configuration=configuration, create_protocol=handler)
+    tickets = {}
+    server = await serve(
+        host,
+        port,
+        configuration=configuration,
+        create_protocol=handler,
+        retry=retry,
+        session_ticket_handler=lambda ticket: tickets.update({ticket.ticket: ticket}),
+        session_ticket_fetcher=lambda label: tickets.pop(label, None),
+    )
     try:
         yield server
     finally:
