@@ -32,7 +32,13 @@ extension ConnectionPair {
     var frames = Connection.framesWriter(writer)
     write(&frames)
     writer.advance(frames.count)
-    return connection.finishPacket(.oneRTT, start, &writer)!
+    let size = connection.finishPacket(.oneRTT, start, &writer)!
+    // It will be acknowledged, and must not then seem never to have been sent.
+    connection.packetFrames.removeAll()
+    connection.note(
+      .applicationData, start.packetNumber, size: size, isAckEliciting: true, isInFlight: true, ecn: .notECT,
+      now: connection.clock)
+    return size
   }
 }
 
@@ -120,6 +126,17 @@ extension ConnectionPair {
           resetToken: StatelessResetToken([UInt8](repeating: 3, count: 16))!)
       }
     },
+    Attack("a reset of our own one-way stream", .streamStateError) {
+      $0.writeResetStream(id(3), code: 0, finalSize: 0)
+    },
+    Attack("STOP_SENDING for a stream that is not open", .streamStateError) { $0.writeStopSending(id(1), code: 0) },
+    Attack("MAX_STREAM_DATA for a stream that is not open", .streamStateError) {
+      $0.writeMaxStreamData(id(1), maximum: 9)
+    },
+    Attack("STREAM_DATA_BLOCKED for our own one-way stream", .streamStateError) {
+      $0.writeStreamDataBlocked(id(3), limit: 0)
+    },
+    Attack("retirement of the ID it came to", .protocolViolation) { $0.writeRetireConnectionID(sequence: 0) },
     Attack("an unknown frame", .frameEncodingError) { $0.writeVarint(0x21) },
     Attack("data on the client's own stream that it has not opened", .streamStateError, from: .server) { writer in
       [UInt8(1)].withUnsafeBytes { writer.writeStream(id(0), offset: 0, $0) }

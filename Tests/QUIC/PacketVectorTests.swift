@@ -109,6 +109,18 @@ struct PacketVectorTests {
       #expect(!Retry.isValid(bytes, header: header, originalDestinationID: source))
       #expect(!Retry.isValid(bytes, header: header, originalDestinationID: .empty))
     }
+    // Without a token it is nothing, however well sealed.
+    let empty = written { writer in
+      [UInt8]().withUnsafeBytes {
+        Retry.write(
+          to: &writer, destinationID: .empty, sourceID: source, originalDestinationID: original, token: $0,
+          entropy: ConstantEntropy(0xff))
+      }
+    }
+    try empty.withUnsafeBytes { bytes in
+      let header = try PacketHeader(bytes, shortIDLength: 8)
+      #expect(!Retry.isValid(bytes, header: header, originalDestinationID: original))
+    }
   }
 
   @Test("RFC 9001 A.5: a short header packet with ChaCha20-Poly1305")

@@ -309,6 +309,19 @@ private func at(_ milliseconds: Int64) -> Instant { .zero + .milliseconds(millis
     #expect(recovery.ecn.codepoint == .notECT)
   }
 
+  @Test func acknowledgmentsThatBringNothingNewerSayNothing() throws {
+    var sender = Sender()
+    sender.recovery.ecn = ECNValidation(isEnabled: true)
+    sender.send(0...9, ecn: .ect0, at: at(0))
+    try sender.ack(5...5, ecn: ECNCounts(ect0: 1), at: at(50))
+    // Overtaken on its way: it counts less than what has been heard, or nothing.
+    try sender.ack(4...4, ecn: nil, at: at(51))
+    try sender.ack(3...3, ecn: ECNCounts(ect1: 7), at: at(52))
+    #expect(sender.recovery.ecn.state != .failed)
+    try sender.ack(6...6, ecn: nil, at: at(53))
+    #expect(sender.recovery.ecn.state == .failed)
+  }
+
   @Test func aMarkReducesTheWindowOnce() throws {
     var sender = Sender()
     sender.recovery.ecn = ECNValidation(isEnabled: true)

@@ -232,6 +232,18 @@ struct Sender {
     #expect(sender.recovery.deadline == nil)
   }
 
+  @Test func discardingASpaceResetsItsTimers() throws {
+    var sender = Sender(.server, confirmed: false)
+    sender.send(0...3, .handshake, at: at(0))
+    #expect(whole { sender.recovery.onTimeout(at(5000)) } == .probe(.handshake, count: 2))
+    #expect(sender.recovery.probeTimeoutCount == 1)
+    #expect(sender.recovery.deadline != nil)
+    sender.recovery.discard(.handshake, now: at(5001))
+    #expect(sender.recovery.probeTimeoutCount == 0)
+    #expect(sender.recovery.deadline == nil)
+    #expect(sender.recovery.bytesInFlight == 0)
+  }
+
   @Test func serverAtTheAmplificationLimitSetsNoTimer() {
     var sender = Sender(.server, confirmed: false)
     sender.send(0...0, .initial, at: at(0))

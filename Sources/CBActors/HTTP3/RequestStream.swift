@@ -151,7 +151,7 @@ struct RequestStream {
       fieldSection = []
     } catch {
       switch error {
-      // RFC 9204 §2.1.2: "While blocked, encoded field section data SHOULD remain in the blocked stream's flow-control
+      // RFC 9204 §2.2.1: "While blocked, encoded field section data SHOULD remain in the blocked stream's flow-control
       // window."
       case .blocked(let requiredInsertCount): progress.blockedUntil = requiredInsertCount
       case .decompressionFailed(let reason):

@@ -20,6 +20,9 @@ extension Connection {
     /// Datagrams received since, and at how many the next answer is due.
     var received: UInt64 = 0
     var answerAt: UInt64 = 1
+    /// Bytes that may still be sent for what was received since, and how many an answer takes.
+    var allowance = 0
+    var size = 0
   }
 
   /// The connection has ended, though it may still answer or wait.
@@ -78,8 +81,12 @@ extension Connection {
     closing.received += 1
     // RFC 9000 §10.2.1: "An endpoint SHOULD limit the rate at which it generates packets in the closing state." One
     // answer to the first, the second, the fourth, the eighth…
-    if closing.received >= closing.answerAt {
-      closing.answerAt *= 2
+    // RFC 9000 §10.2.1: "such endpoints MUST limit the cumulative size of packets it sends to three times the cumulative
+    // size of the packets that are received and attributed to the connection." Those are not decrypted any more.
+    closing.allowance += 3 * datagram.count
+    if closing.received >= closing.answerAt, closing.allowance >= closing.size {
+      closing.allowance -= closing.size
+      closing.answerAt = closing.received * 2
       closing.isDue = true
     }
     active.bytesReceived += UInt64(datagram.count)
@@ -103,6 +110,8 @@ extension Connection {
       writeClosePacket(level, closing.reason, to: &writer, padTo: pads ? limit : 0)
     }
     guard writer.count > 0 else { return nil }
+    closing.size = writer.count
+    lifecycle = .closing(closing)
     return sent(writer.count, segment: writer.count, ecn: .notECT)
   }
 

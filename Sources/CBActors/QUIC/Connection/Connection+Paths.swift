@@ -57,7 +57,7 @@ extension Connection {
     var old = active
     active = others.remove(at: index)
     switchPath(from: old)
-    // RFC 9000 §9.3: "An endpoint MUST perform path validation" of an address that it has not validated.
+    // RFC 9000 §9: "An endpoint MUST perform path validation" of an address that it has not validated.
     if !active.isValidated { active.beginValidation(until: clock + validationPeriod) }
     if old.isValidated {
       // RFC 9000 §9.3.3: "In response to an apparent migration, endpoints MUST validate the previously active path using

@@ -109,6 +109,12 @@ extension Connection {
         counts.drops.malformed += 1
         return
       }
+      // RFC 9000 §17.2.2: "clients that receive an Initial packet with a non-zero Token Length field MUST either discard
+      // the packet or generate a connection error of type PROTOCOL_VIOLATION."
+      if role == .client, !header.token.isEmpty {
+        counts.drops.malformed += 1
+        return
+      }
     case .handshake, .oneRTT: break
     }
     guard isOurs(header) else {

@@ -36,11 +36,12 @@ struct PeerConnectionIDs {
 
   func id(_ sequence: UInt64) -> ConnectionID? { active.first { $0.sequence == sequence }?.id }
 
-  /// RFC 9000 §10.3.1: every token of an ID that is in use, compared without an early way out.
+  /// Every token is compared without an early way out. RFC 9000 §10.3.1: "An endpoint MUST NOT check for any stateless
+  /// reset tokens associated with connection IDs it has not used or for connection IDs that have been retired."
   func matchesReset(_ token: StatelessResetToken) -> Bool {
     var matches = false
     for entry in active {
-      if let known = entry.resetToken, known == token { matches = true }
+      if let known = entry.resetToken, entry.isUsed, known == token { matches = true }
     }
     return matches
   }

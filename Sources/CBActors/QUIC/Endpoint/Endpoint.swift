@@ -172,7 +172,7 @@ public struct Endpoint<Handle> {
     _ datagram: UnsafeRawBufferPointer, _ header: InvariantHeader, _ version: Version, now: Instant,
     reply: UnsafeMutableRawBufferPointer
   ) -> Route {
-    // RFC 9000 §6.1: "A server might not send a Version Negotiation packet if the datagram it receives is smaller than
+    // RFC 9000 §6: "A server might not send a Version Negotiation packet if the datagram it receives is smaller than
     // the minimum size specified in a different version". RFC 8999 §6 forbids to answer one with another.
     guard version != .negotiation, datagram.count >= MTUDiscovery.base else { return drop(.unsupportedVersion) }
     guard mayReply(now) else { return drop(.rateLimited) }

@@ -45,7 +45,7 @@ struct ReceiveStream: ~Copyable {
   mutating func receive(offset: UInt64, count: Int, fin: Bool, frameType: UInt64) throws(TransportError) -> Credit {
     let (end, overflow) = offset.addingReportingOverflow(UInt64(count))
     // RFC 9000 §19.8: "Receipt of a frame that exceeds this limit MUST be treated as a connection error of type
-    // FRAME_ENCODING_ERROR or CRYPTO_BUFFER_EXCEEDED"
+    // FRAME_ENCODING_ERROR or FLOW_CONTROL_ERROR"
     guard !overflow, end <= Varint.max else {
       throw TransportError(.frameEncodingError, "stream offset beyond 2^62-1", frameType: frameType)
     }
