@@ -38,6 +38,7 @@ struct MemoryTransport: StreamTransport, ~Copyable {
   var datagramsIn: [[UInt8]] = []
   var closed: (code: UInt64, reason: String)?
   var writes = 0
+  var priorities: [StreamID: StreamPriority] = [:]
 
   init(_ role: Role) { self.role = role }
 
@@ -88,6 +89,8 @@ struct MemoryTransport: StreamTransport, ~Copyable {
     }
     return consumed == 0 ? .blocked : .progressed
   }
+
+  mutating func setPriority(_ stream: StreamID, _ priority: StreamPriority) { priorities[stream] = priority }
 
   mutating func reset(_ stream: StreamID, code: UInt64) {
     resets[stream] = code

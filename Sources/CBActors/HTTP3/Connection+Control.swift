@@ -24,6 +24,7 @@ extension Connection {
       encoder.apply(new)
       events.push(.settingsReceived(new))
     }
+    applyPriorityUpdates(on: &transport)
     if let identifier = inbound.control.newGoAway {
       inbound.control.newGoAway = nil
       receivedGoAway = identifier

@@ -31,6 +31,10 @@ extension Connection {
     stream.kind = request.kind
     stream.sentFinalHeaders = true
     streams[id] = stream
+    if let own = PriorityParameters(list) {
+      streams[id]?.requestPriority = own
+      applyPriority(id, on: &transport)
+    }
     sendSection(list, id, finish: finish, on: &transport)
     return id
   }
@@ -48,6 +52,10 @@ extension Connection {
     try checkSize(list)
     if response.status >= 200 {
       streams.values[index].sentFinalHeaders = true
+      if let own = PriorityParameters(list) {
+        streams.values[index].responsePriority = own
+        applyPriority(id, on: &transport)
+      }
     } else if finish {
       throw .malformed("an interim response cannot be the last")
     }
@@ -249,6 +257,7 @@ extension Connection {
           giveUp(id, StreamError(.messageError, error.reason), on: &transport)
           return .failed
         }
+        if isFirst, role == .server { beginPriority(id, section.list, on: &transport) }
         if progress.ended {
           if isFirst, streams.values[index].phase != .headers {
             streams.values[index].phase = .ended

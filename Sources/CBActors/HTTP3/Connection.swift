@@ -48,6 +48,8 @@ public struct Connection: ~Copyable {
   var inbound = InboundStreams()
   var encoder = QPACKEncoder()
   var decoder: QPACKDecoder
+  /// What PRIORITY_UPDATE frames said of requests that have not come yet.
+  var priorityUpdates: [StreamID: PriorityParameters] = [:]
   /// The lowest client-initiated bidirectional stream not opened yet.
   var nextRequestStream: UInt64 = 0
   /// A request found no stream and its sender waits for `.requestsAvailable`.
@@ -159,6 +161,7 @@ public struct Connection: ~Copyable {
     for id in streams.keys.sorted() { events.push(.streamReset(id, .requestRejected)) }
     streams.removeAll()
     nextRequestStream = 0
+    priorityUpdates = [:]
     inbound = InboundStreams()
     outbound = OutboundStreams()
     encoder = QPACKEncoder()

@@ -14,8 +14,13 @@ struct ControlReader {
   /// The last GOAWAY that came and was not taken yet; several in one piece count as one.
   var newGoAway: UInt64?
 
+  /// What PRIORITY_UPDATE frames said and was not taken yet.
+  var priorityUpdates: [(StreamID, PriorityParameters)] = []
+
   /// Frames of one identifier: GOAWAY, CANCEL_PUSH and MAX_PUSH_ID are no longer than a varint.
   private static let identifierLimit = 8
+  /// The payload of PRIORITY_UPDATE, in bytes: parameters that we know take a dozen.
+  private static let priorityUpdateLimit = 512
 
   mutating func read(_ bytes: UnsafeRawBufferPointer, role: Role, limit: Int) throws(ConnectionError) {
     var reader = ByteReader(bytes)
@@ -40,7 +45,7 @@ struct ControlReader {
 
   private static func isKept(_ type: FrameType) -> Bool {
     switch type {
-    case .settings, .goAway, .cancelPush, .maxPushID: true
+    case .settings, .goAway, .cancelPush, .maxPushID, .priorityUpdateRequest, .priorityUpdatePush: true
     default: false
     }
   }
@@ -66,6 +71,12 @@ struct ControlReader {
       guard cursor.remaining <= UInt64(Self.identifierLimit) else {
         throw ConnectionError(.frameError, "an identifier of \(cursor.remaining) bytes")
       }
+    case .priorityUpdateRequest, .priorityUpdatePush:
+      // RFC 9218 §7.2: only servers receive this frame.
+      guard role == .server else { throw ConnectionError(.frameUnexpected, "PRIORITY_UPDATE") }
+      guard cursor.remaining <= UInt64(Self.priorityUpdateLimit) else {
+        throw ConnectionError(.excessiveLoad, "PRIORITY_UPDATE of \(cursor.remaining) bytes")
+      }
     // RFC 9114 §7.2.1: "the recipient MUST respond with a connection error of type H3_FRAME_UNEXPECTED"
     case .data, .headers, .pushPromise:
       throw ConnectionError(.frameUnexpected, "frame type \(type.rawValue) on the control stream")
@@ -85,6 +96,9 @@ struct ControlReader {
       newSettings = try parsed.get()
       hasSettings = true
       return
+    }
+    if type == .priorityUpdateRequest || type == .priorityUpdatePush {
+      return try receivePriorityUpdate(type, payload)
     }
     let identifier = payload.withUnsafeBytes { bytes -> UInt64? in
       var reader = ByteReader(bytes)
@@ -107,6 +121,21 @@ struct ControlReader {
       // been mentioned by a PUSH_PROMISE frame" or is "greater than currently allowed".
       throw ConnectionError(.idError, "CANCEL_PUSH of a push that is not")
     }
+  }
+
+  /// RFC 9218 §7.2.
+  private mutating func receivePriorityUpdate(_ type: FrameType, _ payload: [UInt8]) throws(ConnectionError) {
+    let (identifier, length) = payload.withUnsafeBytes { bytes in
+      var reader = ByteReader(bytes)
+      return (reader.readVarint(), reader.offset)
+    }
+    guard let identifier else { throw ConnectionError(.frameError, "PRIORITY_UPDATE without an identifier") }
+    guard type == .priorityUpdateRequest, identifier & 3 == 0 else {
+      // A push ID would have to be one that we promised, and we promise none.
+      throw ConnectionError(.idError, "PRIORITY_UPDATE names no request stream")
+    }
+    let parameters = PriorityParameters(fieldValue: String(decoding: payload[length...], as: UTF8.self))
+    priorityUpdates.append((StreamID(rawValue: identifier), parameters))
   }
 
   private mutating func receiveGoAway(_ identifier: UInt64, _ role: Role) throws(ConnectionError) {

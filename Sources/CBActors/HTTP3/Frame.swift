@@ -11,6 +11,9 @@ struct FrameType: RawRepresentable, Hashable {
   static let pushPromise = FrameType(rawValue: 0x05)
   static let goAway = FrameType(rawValue: 0x07)
   static let maxPushID = FrameType(rawValue: 0x0d)
+  /// PRIORITY_UPDATE for a request stream, and for a push stream (RFC 9218 §7.2).
+  static let priorityUpdateRequest = FrameType(rawValue: 0xf0700)
+  static let priorityUpdatePush = FrameType(rawValue: 0xf0701)
 
   /// Types of HTTP/2 frames that HTTP/3 does not have (RFC 9114 §7.2.8, §11.2.1).
   var isReservedFromHTTP2: Bool {

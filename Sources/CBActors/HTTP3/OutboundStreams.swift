@@ -42,6 +42,8 @@ struct OutboundStreams {
       if streams[index].id == nil {
         guard let id = transport.openStream(.unidirectional) else { return }
         streams[index].id = id
+        // What others wait for goes before all that is written to request streams.
+        transport.setPriority(id, StreamPriority(urgency: 0, isIncremental: true))
       }
       flush(index, on: &transport)
     }

@@ -43,6 +43,11 @@ struct RequestStream {
   /// `.dataReadable` has been said and no read has come up empty since.
   var saidReadable = false
 
+  // What was said of its priority, by the request, by PRIORITY_UPDATE and by the response.
+  var requestPriority = PriorityParameters()
+  var priorityUpdate: PriorityParameters?
+  var responsePriority = PriorityParameters()
+
   // Sending.
   var sentFinalHeaders = false
   var sentTrailers = false
@@ -190,7 +195,7 @@ struct RequestStream {
         // the client has advertised as a connection error of H3_ID_ERROR." We advertise none.
         ConnectionError(.idError, "PUSH_PROMISE though no push ID was allowed")
       }
-    case .cancelPush, .settings, .goAway, .maxPushID:
+    case .cancelPush, .settings, .goAway, .maxPushID, .priorityUpdateRequest, .priorityUpdatePush:
       ConnectionError(.frameUnexpected, "frame of type \(type.rawValue) belongs on the control stream")
     default:
       // RFC 9114 §7.2.8: "their receipt MUST be treated as a connection error of type H3_FRAME_UNEXPECTED."

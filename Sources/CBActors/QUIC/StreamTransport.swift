@@ -23,6 +23,9 @@ public protocol StreamTransport: ~Copyable {
     _ stream: StreamID, _ body: (_ bytes: UnsafeRawBufferPointer, _ finished: Bool) -> Int
   ) -> StreamRead
 
+  /// Says how urgent what we send on a stream is (RFC 9218 §10); until then it is ``StreamPriority/shared``.
+  mutating func setPriority(_ stream: StreamID, _ priority: StreamPriority)
+
   /// Abandons our side with RESET_STREAM.
   mutating func reset(_ stream: StreamID, code: UInt64)
 

@@ -59,6 +59,7 @@ private struct OneStream: StreamTransport, ~Copyable {
     }
     return consumed == 0 ? .blocked : .progressed
   }
+  mutating func setPriority(_ stream: StreamID, _ priority: StreamPriority) {}
   mutating func reset(_ stream: StreamID, code: UInt64) {}
   mutating func stopReading(_ stream: StreamID, code: UInt64) { if stream == id { ended = true } }
   mutating func sendDatagram(_ header: UnsafeRawBufferPointer, _ payload: UnsafeRawBufferPointer) -> Bool { true }

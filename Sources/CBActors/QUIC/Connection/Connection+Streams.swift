@@ -33,6 +33,10 @@ extension Connection: StreamTransport {
     return outcome
   }
 
+  public mutating func setPriority(_ stream: StreamID, _ priority: StreamPriority) {
+    streams.setPriority(stream, priority)
+  }
+
   public mutating func reset(_ stream: StreamID, code: UInt64) { streams.reset(stream, code: code) }
 
   public mutating func stopReading(_ stream: StreamID, code: UInt64) { streams.stopReading(stream, code: code) }

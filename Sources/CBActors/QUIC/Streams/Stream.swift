@@ -5,6 +5,7 @@ struct Stream: ~Copyable {
   let id: StreamID
   var send: SendStream
   var receive: ReceiveStream
+  var priority = StreamPriority.shared
   /// Its place among the streams with data (or those that wait for connection credit).
   var dataLink = StreamLink()
   /// Its place among the streams with frames other than STREAM.
@@ -68,6 +69,35 @@ struct StreamQueue {
       first = stream
     }
     last = stream
+  }
+
+  /// Puts a stream where its ID belongs, in a queue that is in the order of IDs; from the end that is nearer.
+  mutating func insertByID(_ stream: StreamPointer) {
+    let id = stream.pointee.id
+    var before = last
+    var after = first
+    while let lower = before, let higher = after, lower.pointee.id > id, higher.pointee.id < id {
+      before = link(lower).previous
+      after = link(higher).next
+    }
+    guard let lower = before, let higher = after else { return append(stream) }
+    insert(stream, after: lower.pointee.id < id ? lower : link(higher).previous)
+  }
+
+  /// Behind `before`, or at the front when there is none.
+  private mutating func insert(_ stream: StreamPointer, after before: StreamPointer?) {
+    guard let after = before.map({ link($0).next }) ?? first else { return append(stream) }
+    setLink(stream, StreamLink(next: after, previous: before, queue: kind))
+    var following = link(after)
+    following.previous = stream
+    setLink(after, following)
+    if let before {
+      var preceding = link(before)
+      preceding.next = stream
+      setLink(before, preceding)
+    } else {
+      first = stream
+    }
   }
 
   mutating func remove(_ stream: StreamPointer) {

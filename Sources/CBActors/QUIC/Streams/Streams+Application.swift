@@ -39,6 +39,14 @@ extension Streams {
     return outcome
   }
 
+  mutating func setPriority(_ id: StreamID, _ priority: StreamPriority) {
+    guard let stream = table.find(id), stream.pointee.priority != priority else { return }
+    let wasReady = ready.contains(stream)
+    ready.remove(stream)
+    stream.pointee.priority = priority
+    if wasReady { ready.append(stream) }
+  }
+
   mutating func reset(_ id: StreamID, code: UInt64) {
     guard let stream = table.find(id), stream.pointee.send.reset(code: code) else { return }
     ready.remove(stream)

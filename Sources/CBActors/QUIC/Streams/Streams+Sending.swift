@@ -75,8 +75,9 @@ extension Streams {
     sent.append(.maxStreams(direction))
   }
 
-  /// STREAM frames, from each ready stream in turn, until the packet is full or nothing is left.
+  /// STREAM frames, from the ready streams in their order, until the packet is full or nothing is left.
   mutating func writeStreamFrames(to writer: inout ByteWriter, sent: inout [SentFrame]) {
+    var last: StreamPointer?
     while let stream = ready.first {
       guard stream.pointee.send.isSendable else {
         ready.remove(stream)
@@ -92,13 +93,14 @@ extension Streams {
         continue
       }
       guard writeStreamFrame(of: stream, range, to: &writer, sent: &sent) else {
-        ready.rotate()
+        // A new packet is another stream's turn.
+        if let last { ready.endTurn(rotates: last == stream) }
         return
       }
+      last = stream
       if stream.pointee.send.isSendable {
-        // A new packet is another stream's turn.
         if writer.remaining == 0 {
-          ready.rotate()
+          ready.endTurn(rotates: true)
           return
         }
       } else {

@@ -25,7 +25,7 @@ struct Streams: ~Copyable {
 
   var table = StreamTable()
   let pool: ChunkPool
-  var ready = StreamQueue(.ready)
+  var ready = ReadyStreams()
   var awaitingCredit = StreamQueue(.awaitingCredit)
   var control = StreamQueue(.control)
 
