@@ -47,6 +47,9 @@ extension Connection {
     case .ack(let ack): try receiveAck(ack, context)
     case .crypto(let offset, let data):
       context.hasCrypto = true
+      // RFC 9369 §4.1: "If the client receives a CRYPTO frame from the server in the original version, it indicates that the
+      // negotiated version is equal to the original version."
+      isVersionSettled = true
       try spaces[Int(context.level.packetNumberSpace.rawValue)].receiveCrypto(offset: offset, data: data)
     case .resetStream(let id, let code, let finalSize):
       try streams.receiveReset(

@@ -24,11 +24,13 @@ extension Connection {
     let number = spaces[index].nextPacketNumber
     let length = PacketNumber.encodedLength(number, largestAcknowledged: spaces[index].largestAcknowledged)
     guard let destination = peerID ?? peerIDs.id(active.peerIDSequence) ?? peerIDs.active.first?.id else { return nil }
+    let fixed = fixedBit(number)
     if level == .oneRTT {
       let header = PacketStart.shortHeaderLength(destinationID: destination, packetNumberLength: length)
       guard writer.remaining >= header + Self.leastPayload, let keys = oneRTT else { return nil }
       return writer.beginShortPacket(
-        destinationID: destination, keyPhase: keys.writePhase, packetNumber: number, packetNumberLength: length)
+        destinationID: destination, fixedBit: fixed, spin: spin.bit(number), keyPhase: keys.writePhase,
+        packetNumber: number, packetNumberLength: length)
     }
     let type: PacketType = level == .initial ? .initial : level == .handshake ? .handshake : .zeroRTT
     let header = PacketStart.longHeaderLength(
@@ -37,7 +39,8 @@ extension Connection {
     guard writer.remaining >= header + Self.leastPayload else { return nil }
     return initialToken.withUnsafeBytes {
       writer.beginLongPacket(
-        type, destinationID: destination, sourceID: localIDs.first, token: $0, packetNumber: number,
+        type, version: level == .zeroRTT ? originalVersion : version, destinationID: destination,
+        sourceID: localIDs.first, token: $0, fixedBit: fixed, packetNumber: number,
         packetNumberLength: length)
     }
   }
