@@ -12,12 +12,13 @@ public final class ClientTLSContext: Sendable {
   ///   - applicationProtocols: ALPN names, the preferred one first; at least one.
   ///   - identity: shown to a server that asks for a certificate.
   ///   - offersEarlyData: offers 0-RTT with a ticket that allows it.
+  ///   - cipherSuites: those offered, the preferred one first. With all of them, in order, hardware decides what is best.
   ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
   public init(
     trust: TrustPolicy, applicationProtocols: [String], identity: TLSIdentity? = nil, offersEarlyData: Bool = false,
-    keyLogFile: String? = nil
+    cipherSuites: [CipherSuite] = CipherSuite.allCases, keyLogFile: String? = nil
   ) throws(TLSConfigurationError) {
-    let context = try TLSContext(keyLogFile: keyLogFile)
+    let context = try TLSContext(cipherSuites: cipherSuites, keyLogFile: keyLogFile)
     self.context = context
     verifier = try PeerVerifier(trust, for: context.handle)
     let protocols = try TLSContext.wireForm(applicationProtocols)

@@ -24,12 +24,14 @@ public final class ServerTLSContext: Sendable {
   ///   - earlyDataContext: nil refuses 0-RTT. Otherwise what a ticket's 0-RTT depends on, such as the limits among the
   ///     transport parameters: 0-RTT is accepted only where it is the same again (RFC 9000 §7.4.1).
   ///   - replays: lets each ticket's early data in only once; shared by all contexts with the same tickets.
+  ///   - cipherSuites: those taken, the preferred one first. With all of them, in order, hardware decides what is best.
   ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
   public init(
     identity: TLSIdentity, applicationProtocols: [String], clientAuthentication: ClientAuthentication = .none,
-    earlyDataContext: [UInt8]? = nil, replays: ReplayRegister? = nil, keyLogFile: String? = nil
+    earlyDataContext: [UInt8]? = nil, replays: ReplayRegister? = nil,
+    cipherSuites: [CipherSuite] = CipherSuite.allCases, keyLogFile: String? = nil
   ) throws(TLSConfigurationError) {
-    let context = try TLSContext(keyLogFile: keyLogFile)
+    let context = try TLSContext(cipherSuites: cipherSuites, keyLogFile: keyLogFile)
     self.context = context
     protocols = applicationProtocols
     service = try TLSContext.wireForm(applicationProtocols)
