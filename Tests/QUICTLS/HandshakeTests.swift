@@ -319,7 +319,7 @@ struct HandshakeTests {
       .path
     defer { try? FileManager.default.removeItem(atPath: path) }
     // It was there before, and readable by all.
-    FileManager.default.createFile(atPath: path, contents: Data(), attributes: [.posixPermissions: 0o644])
+    _ = FileManager.default.createFile(atPath: path, contents: Data(), attributes: [.posixPermissions: 0o644])
     let client = try ClientTLSContext(trust: Contexts.authority, applicationProtocols: ["h3"], keyLogFile: path)
     var pair = try HandshakePair(client, Contexts.server())
     try pair.run()

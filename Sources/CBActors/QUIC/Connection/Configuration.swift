@@ -41,6 +41,8 @@ public struct Configuration: Sendable {
   public var ackDelay = Interval.milliseconds(25)
   /// An ACK is sent after this many ack-eliciting packets (RFC 9000 §13.2.2).
   public var ackElicitingThreshold = 2
+  /// min_ack_delay: the least delay that the peer may ask for. Nil leaves ACK_FREQUENCY out, and asks the peer for none.
+  public var minAckDelay: Interval? = .milliseconds(1)
   public var congestion = CongestionAlgorithm.cubic
   /// Mark packets ECT(0) and heed the peer's counts (RFC 9000 §13.4).
   public var ecn = true

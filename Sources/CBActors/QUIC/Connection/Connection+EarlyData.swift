@@ -28,6 +28,8 @@ extension Connection {
     let absent = TransportParameters()
     parameters.ackDelayExponent = absent.ackDelayExponent
     parameters.maxAckDelay = absent.maxAckDelay
+    // ack-frequency §3: "Endpoints MUST NOT remember the value of the min_ack_delay transport parameter"
+    parameters.minAckDelay = nil
     parameters.initialSourceConnectionID = nil
     parameters.originalDestinationConnectionID = nil
     parameters.preferredAddress = nil

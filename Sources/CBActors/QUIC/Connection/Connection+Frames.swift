@@ -81,6 +81,10 @@ extension Connection {
       }
       guard isHandshakeComplete else { return }
       confirmHandshake()
+    case .ackFrequency(let frame): try receiveAckFrequency(frame)
+    case .immediateAck:
+      try expectAckFrequency(FrameType.immediateAck)
+      spaces[2].received.acknowledgeAtOnce()
     case .connectionClose(let close): receiveClose(close)
     }
   }
@@ -102,6 +106,7 @@ extension Connection {
     guard outcome.newlyAckedPackets > 0 || outcome.lostPackets > 0 else { return }
     settleAcknowledged(space)
     settleLost(space)
+    if space == .applicationData, ackRequests != nil { considerAckFrequency(context.now) }
   }
 
   private mutating func receiveDatagram(_ data: UnsafeRawBufferPointer) throws(TransportError) {

@@ -26,6 +26,9 @@ extension Connection {
     parameters.disableActiveMigration = configuration.disableActiveMigration
     parameters.activeConnectionIDLimit = Self.activeConnectionIDLimit(configuration)
     parameters.maxDatagramFrameSize = configuration.maxDatagramFrameSize
+    parameters.minAckDelay = configuration.minAckDelay.map {
+      min(UInt64(max(0, $0.microseconds)), parameters.maxAckDelay * 1_000)
+    }
     parameters.versionInformation = ourVersionInformation()
     parameters.greaseQUICBit = configuration.greases
     parameters.reservedSeed = configuration.greases ? greaseSeed : nil
@@ -127,6 +130,10 @@ extension Connection {
     let parameters = try TransportParameters(encoded, from: role.peer)
     try authenticateConnectionIDs(parameters)
     try checkVersion(parameters.versionInformation)
+    if configuration.minAckDelay != nil, let least = parameters.minAckDelay {
+      ackRequests = AckRequests(
+        least: .microseconds(Int64(clamping: least)), most: .milliseconds(Int64(parameters.maxAckDelay)))
+    }
     clearsFixedBit = parameters.greaseQUICBit && configuration.greases
     peerTransportParameters = parameters
     try checkEarlyData(against: parameters)

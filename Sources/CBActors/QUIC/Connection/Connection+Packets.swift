@@ -125,6 +125,12 @@ extension Connection {
     let wroteAck = writeAck(index, &frames, now)
     let ackEnd = frames.count
     if allowance.inFlight || allowance.isProbe { writeFrames(level, index, &frames, now) }
+    // ack-frequency §7: "When sending PTO packets, one can include an IMMEDIATE_ACK frame to elicit an immediate
+    // acknowledgment."
+    if allowance.isProbe, level == .oneRTT, ackRequests != nil, frames.remaining > 0 {
+      frames.writeImmediateAck()
+      packetFrames.append(.ping)
+    }
     if allowance.isProbe, frames.count == ackEnd {
       frames.writePing()
       packetFrames.append(.ping)
@@ -211,9 +217,15 @@ extension Connection {
     // A token is for an address that the client has proved.
     if isNewTokenDue, active.isValidated, frames.remaining >= 96, let tokens = configuration.addressTokens {
       isNewTokenDue = false
-      tokens.sealNewToken(to: active.path.remote.ip, version: .v1, now: now, entropy: entropy)
+      tokens.sealNewToken(to: active.path.remote.ip, version: version, now: now, entropy: entropy)
         .withUnsafeBytes { frames.writeNewToken($0) }
       packetFrames.append(.newToken)
+    }
+    // Five varints of at most eight bytes.
+    if let request = ackRequests?.due, frames.remaining >= 40 {
+      ackRequests!.sent()
+      frames.writeAckFrequency(request)
+      packetFrames.append(.ackFrequency(sequence: request.sequence))
     }
     // Two varints, a length, an ID and a token.
     while !localIDs.announcing.isEmpty, frames.remaining >= 64 {

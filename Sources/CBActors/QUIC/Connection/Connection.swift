@@ -75,6 +75,10 @@ public struct Connection: ~Copyable {
   /// The peer takes packets whose Fixed Bit is clear.
   var clearsFixedBit = false
   var spin: SpinBit
+  /// How we ask the peer to acknowledge; nil when it does not take ACK_FREQUENCY.
+  var ackRequests: AckRequests?
+  /// The largest Sequence Number of the peer's ACK_FREQUENCY frames.
+  var largestAckFrequency: UInt64?
 
   // Handshake.
   public internal(set) var isHandshakeComplete = false

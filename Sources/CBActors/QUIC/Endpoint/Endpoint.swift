@@ -232,8 +232,10 @@ public struct Endpoint<Handle> {
     _ header: PacketHeader, now: Instant, reply: UnsafeMutableRawBufferPointer
   ) -> Route {
     guard mayReply(now) else { return drop(.rateLimited) }
-    let secrets = header.destinationID.withUnsafeBytes { InitialSecrets(destinationConnectionID: $0) }
-    let keys = ProtectionKeys(suite: InitialSecrets.suite, secret: secrets.server)
+    let secrets = header.destinationID.withUnsafeBytes {
+      InitialSecrets(version: header.version, destinationConnectionID: $0)
+    }
+    let keys = ProtectionKeys(suite: InitialSecrets.suite, secret: secrets.server, version: header.version)
     var writer = ByteWriter(reply)
     let start = writer.beginLongPacket(
       .initial, version: header.version, destinationID: header.sourceID, sourceID: header.destinationID,

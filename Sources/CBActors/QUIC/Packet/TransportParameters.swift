@@ -38,6 +38,8 @@ public struct TransportParameters: Hashable, Sendable {
   public var versionInformation: VersionInformation?
   /// The sender takes packets whose Fixed Bit is clear (RFC 9287 §3).
   public var greaseQUICBit = false
+  /// Microseconds; nil when the sender takes no ACK_FREQUENCY (draft-ietf-quic-ack-frequency §3).
+  public var minAckDelay: UInt64?
   /// What a reserved parameter is made from, which peers must ignore (RFC 9000 §18.1). Never read from a peer.
   public var reservedSeed: UInt64?
 
@@ -96,13 +98,14 @@ extension TransportParameters {
     case versionInformation = 0x11
     case maxDatagramFrameSize = 0x20
     case greaseQUICBit = 0x2ab2
+    case minAckDelay = 0xff04_de1b
   }
 }
 
 extension TransportParameters {
   /// The parameters as a TLS extension carries them. Those at their default are left out.
   public func encoded() -> [UInt8] {
-    // Beside the versions the longest there can be: 20 parameters, of which the preferred address has 61 bytes and no
+    // Beside the versions the longest there can be: 21 parameters, of which the preferred address has 61 bytes and no
     // other more than 20.
     withUnsafeTemporaryAllocation(
       byteCount: 512 + 4 * (versionInformation?.available.count ?? 0), alignment: 8
@@ -162,6 +165,12 @@ extension TransportParameters {
     if greaseQUICBit {
       writer.writeVarint(ID.greaseQUICBit.rawValue)
       writer.writeVarint(0)
+    }
+    if let minAckDelay {
+      let value = min(minAckDelay, Varint.max)
+      writer.writeVarint(ID.minAckDelay.rawValue)
+      writer.writeVarint(UInt64(Varint.length(of: value)))
+      writer.writeVarint(value)
     }
     if let reservedSeed { writeReserved(reservedSeed, to: &writer) }
   }

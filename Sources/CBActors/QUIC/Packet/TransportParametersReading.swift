@@ -11,7 +11,7 @@ extension TransportParameters {
   public init(_ encoded: UnsafeRawBufferPointer, from sender: Role) throws(TransportError) {
     self.init()
     var reader = ByteReader(encoded)
-    // One bit for each identifier below 63, which all known ones but one are; the last for that one.
+    // One bit for each identifier below 62, which all known ones but two are.
     var seen: UInt64 = 0
     while !reader.isAtEnd {
       guard let number = reader.readVarint(), let value = reader.readVarintPrefixedBytes() else {
@@ -20,7 +20,7 @@ extension TransportParameters {
       // RFC 9000 §7.4.2: "An endpoint MUST ignore transport parameters that it does not support."
       guard let id = ID(rawValue: number) else { continue }
       // RFC 9000 §7.4: "An endpoint MUST NOT send a parameter more than once in a given transport parameters extension."
-      let bit: UInt64 = 1 << min(number, 63)
+      let bit: UInt64 = 1 << (id == .greaseQUICBit ? 62 : id == .minAckDelay ? 63 : number)
       guard seen & bit == 0 else { throw Self.error("\(id) given twice") }
       seen |= bit
       // RFC 9000 §18.2: "A server MUST treat receipt of any of these transport parameters as a connection error of type
@@ -31,6 +31,11 @@ extension TransportParameters {
       } else {
         try read(id, value)
       }
+    }
+    // ack-frequency §3: "Endpoints that support this extension MUST treat receipt of a min_ack_delay that is greater than the
+    // max_ack_delay as a connection error of type TRANSPORT_PARAMETER_ERROR."
+    if let minAckDelay, minAckDelay > maxAckDelay * 1_000 {
+      throw Self.error("minAckDelay of \(minAckDelay) µs is more than maxAckDelay of \(maxAckDelay) ms")
     }
     // RFC 9000 §18.2: "A server that chooses a zero-length connection ID MUST NOT provide a preferred address."
     if preferredAddress != nil, initialSourceConnectionID?.length == 0 {
@@ -79,6 +84,7 @@ extension TransportParameters {
     case .greaseQUICBit:
       guard value.isEmpty else { throw Self.error("\(id) is not empty") }
       greaseQUICBit = true
+    case .minAckDelay: minAckDelay = try Self.integer(id, value)
     case .versionInformation: break
     }
   }
