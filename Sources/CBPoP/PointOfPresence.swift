@@ -20,6 +20,7 @@ public struct PointOfPresence: Service {
   private let development: Development?
   private let logger: Logger
   private let onReady: @Sendable (Ready) -> Void
+  private let keyLogFile: String?
 
   /// What `--dev` adds.
   public struct Development: Sendable {
@@ -36,14 +37,16 @@ public struct PointOfPresence: Service {
     public var certificateAuthorityFile: String?
   }
 
+  /// - Parameter keyLogFile: gets the TLS secrets of every connection; for debugging only.
   public init(
-    settings: PoPSettings, development: Development?, logger: Logger,
+    settings: PoPSettings, development: Development?, logger: Logger, keyLogFile: String? = nil,
     onReady: @escaping @Sendable (Ready) -> Void = { _ in }
   ) {
     self.settings = settings
     self.development = development
     self.logger = logger
     self.onReady = onReady
+    self.keyLogFile = keyLogFile
   }
 
   /// Serves until the service group shuts down, then drains: GOAWAY, a wait for open tunnels, close.
@@ -134,8 +137,10 @@ public struct PointOfPresence: Service {
       clockOffset: timeOfDay - (RingExecutor.monotonicNow() - .zero))
     let tls = try ServerTLSContext(
       identity: identity, applicationProtocols: ["h3"],
+      clientAuthentication: ClientAuthentication(settings.clientCertificates),
       earlyDataContext: configuration.earlyDataContext + HTTP3.Settings.tunnel.encoded,
-      replays: ReplayRegister { RingExecutor.monotonicNow().nanoseconds / 1_000_000_000 })
+      replays: ReplayRegister { RingExecutor.monotonicNow().nanoseconds / 1_000_000_000 }, keyLogFile: keyLogFile)
+    if let keyLogFile { logger.warning("every connection's secrets are written", metadata: ["file": "\(keyLogFile)"]) }
     var ready = ready
     var endpoints: [QUICEndpoint] = []
     for address in settings.listen {

@@ -122,8 +122,9 @@ struct Main: ParsableCommand {
   private func engineFactory(_ library: ProfileLibrary) -> Session.EngineFactory {
     let level: LogLine.Level = debug ? .debug : .info
     let stateDirectory = library.stateDirectory
+    let keyLogFile = ProcessInfo.processInfo.environment["SSLKEYLOGFILE"].flatMap { $0.isEmpty ? nil : $0 }
     return { (profile) throws(ClientError) in
-      try makeEngine(profile: profile, stateDirectory: stateDirectory, logLevel: level)
+      try makeEngine(profile: profile, stateDirectory: stateDirectory, logLevel: level, keyLogFile: keyLogFile)
     }
   }
 }

@@ -26,6 +26,23 @@ private func problems(_ text: String) -> [String] {
 private let tls = "tls: {certificateFile: chain.pem, privateKeyFile: /k/key.pem}\n"
 
 @Suite struct ConfigurationTests {
+  @Test func clientCertificates() throws {
+    let pair = "certificateFile: chain.pem, privateKeyFile: /k/key.pem"
+    let rest = "\nidentity: {profiles: [{name: a, issuer: https://login.test, audience: [b]}]}\n"
+    #expect(try settings("tls: {\(pair)}" + rest).clientCertificates == .off)
+    let asked = try settings("tls: {\(pair), clientCertificates: required, clientAuthorities: ca.pem}" + rest)
+    #expect(asked.clientCertificates == .required(authoritiesFile: "/etc/cloudbridge/ca.pem"))
+    #expect(
+      problems("tls: {\(pair), clientCertificates: optional}" + rest) == [
+        "cbpop.yaml:1: tls.clientCertificates: needs clientAuthorities"
+      ])
+    #expect(
+      problems("tls: {\(pair), clientAuthorities: ca.pem}" + rest) == [
+        "cbpop.yaml:1: tls.clientAuthorities: is for clientCertificates alone"
+      ])
+    #expect(problems("tls: {\(pair), clientCertificates: perhaps}" + rest).count == 1)
+  }
+
   @Test func aFullFile() throws {
     let pop = try settings(
       tls + """

@@ -16,6 +16,26 @@ import Wire
     #expect(pair.see { $0.client.statistics.packetsLost } == 0)
   }
 
+  @Test("A ClientHello of two packets arrives in any order, and through the loss of either", arguments: 0..<6)
+  func clientHelloOfTwoPackets(disorder: Int) throws {
+    let pair = try ConnectionPair(seed: UInt64(disorder))
+    pair.keepsLog = true
+    pair.filter = { datagram in
+      guard datagram.from == .client, datagram.index < 2 else { return datagram }
+      var later = datagram
+      switch disorder {
+      case 0, 1: return datagram.index == disorder ? nil : datagram
+      case 2: return nil
+      case 3, 4:
+        if datagram.index == disorder - 3 { later.arrival = later.arrival + .milliseconds(5) }
+        return later
+      default: return datagram
+      }
+    }
+    #expect(pair.connect())
+    #expect(pair.log.prefix(2).allSatisfy { $0.from == .client && $0.bytes.count >= 1_200 })
+  }
+
   @Test func movesStreamDataBothWays() throws {
     let pair = try ConnectionPair()
     #expect(pair.connect())

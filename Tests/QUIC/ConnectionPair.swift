@@ -160,7 +160,8 @@ final class ConnectionPair {
     let header = try bytes.withUnsafeBytes { try PacketHeader($0, shortIDLength: 8) }
     server = Connection(
       server: serverConfiguration, tls: serverContext.makeSession(), path: Self.reversed(Self.clientPath),
-      initial: InitialRequest(destinationID: header.destinationID, sourceID: header.sourceID), now: start,
+      initial: InitialRequest(
+        destinationID: header.destinationID, sourceID: header.sourceID, version: header.version), now: start,
       entropy: SeededEntropy(seed: seed &+ 1000))
     pendingFirst = (first, bytes)
   }

@@ -155,9 +155,11 @@ struct PacketHeaderTests {
       for length in 0..<header.length {
         #expect(InvariantHeader(UnsafeRawBufferPointer(rebasing: bytes[..<length]), shortIDLength: 8) == nil)
       }
-      // The answer carries both IDs back, exchanged.
+      // The answer carries both IDs back, exchanged, and a reserved version that is not the client's own.
       let answer = written { VersionNegotiation.write(to: &$0, answering: header, entropy: ConstantEntropy(0)) }
-      #expect(answer == hex("c0000000000108ff") + [UInt8](repeating: 7, count: 255) + hex("00000001"))
+      #expect(
+        answer == hex("c0000000000108ff") + [UInt8](repeating: 7, count: 255)
+          + hex("fafafafa" + "00000001" + "6b3343cf"))
     }
     let short = hex("4001020304")
     short.withUnsafeBytes { bytes in

@@ -4,36 +4,36 @@ import Testing
 import Wire
 
 struct PacketVectorTests {
-  private func secrets() -> InitialSecrets {
-    SamplePackets.connectionID.withUnsafeBytes { InitialSecrets(destinationConnectionID: $0) }
+  private func secrets(_ version: Version) -> InitialSecrets {
+    SamplePackets.connectionID.withUnsafeBytes { InitialSecrets(version: version, destinationConnectionID: $0) }
   }
 
-  @Test("RFC 9001 A.2: the client's Initial packet, sealed")
-  func sealClientInitial() throws {
-    let secret = secrets().client
-    let key = PacketKey(suite: .aes128GCM, secret: secret)
-    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret)
+  @Test("RFC 9001 A.2, RFC 9369 A: the client's Initial packet, sealed", arguments: Version.supported)
+  func sealClientInitial(version: Version) throws {
+    let secret = secrets(version).client
+    let key = PacketKey(suite: .aes128GCM, secret: secret, version: version)
+    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret, version: version)
     let id = try #require(ConnectionID(SamplePackets.connectionID))
     let packet = written { writer in
       let start = writer.beginLongPacket(
-        .initial, destinationID: id, sourceID: .empty, packetNumber: 2, packetNumberLength: 4)
+        .initial, version: version, destinationID: id, sourceID: .empty, packetNumber: 2, packetNumberLength: 4)
       writer.write(SamplePackets.clientFrames)
       writer.writePadding(1162 - SamplePackets.clientFrames.count)
       let size = writer.finishPacket(start, key: key, headerProtection: protection)
       #expect(size == 1200)
     }
-    #expect(packet == SamplePackets.clientInitial)
+    #expect(packet == (version == .v2 ? SamplePacketsV2.clientInitial : SamplePackets.clientInitial))
   }
 
-  @Test("RFC 9001 A.2: the client's Initial packet, opened")
-  func openClientInitial() throws {
-    let secret = secrets().client
-    let key = PacketKey(suite: .aes128GCM, secret: secret)
-    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret)
-    var datagram = SamplePackets.clientInitial
+  @Test("RFC 9001 A.2, RFC 9369 A: the client's Initial packet, opened", arguments: Version.supported)
+  func openClientInitial(version: Version) throws {
+    let secret = secrets(version).client
+    let key = PacketKey(suite: .aes128GCM, secret: secret, version: version)
+    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret, version: version)
+    var datagram = version == .v2 ? SamplePacketsV2.clientInitial : SamplePackets.clientInitial
     try datagram.withUnsafeMutableBytes { bytes in
       let header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: 8)
-      #expect(header.type == .initial)
+      #expect(header.type == .initial && header.version == version)
       #expect(header.destinationID == ConnectionID(SamplePackets.connectionID))
       #expect(header.sourceID == .empty)
       #expect(header.token.isEmpty)
@@ -59,19 +59,19 @@ struct PacketVectorTests {
     }
   }
 
-  @Test("RFC 9001 A.3: the server's Initial packet, sealed and opened")
-  func serverInitial() throws {
-    let secret = secrets().server
-    let key = PacketKey(suite: .aes128GCM, secret: secret)
-    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret)
+  @Test("RFC 9001 A.3, RFC 9369 A: the server's Initial packet, sealed and opened", arguments: Version.supported)
+  func serverInitial(version: Version) throws {
+    let secret = secrets(version).server
+    let key = PacketKey(suite: .aes128GCM, secret: secret, version: version)
+    let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret, version: version)
     let id = try #require(ConnectionID(SamplePackets.serverConnectionID))
     var packet = written { writer in
       let start = writer.beginLongPacket(
-        .initial, destinationID: .empty, sourceID: id, packetNumber: 1, packetNumberLength: 2)
+        .initial, version: version, destinationID: .empty, sourceID: id, packetNumber: 1, packetNumberLength: 2)
       writer.write(SamplePackets.serverFrames)
       _ = writer.finishPacket(start, key: key, headerProtection: protection)
     }
-    #expect(packet == SamplePackets.serverInitial)
+    #expect(packet == (version == .v2 ? SamplePacketsV2.serverInitial : SamplePackets.serverInitial))
     try packet.withUnsafeMutableBytes { bytes in
       let header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: 0)
       let unprotected = protection.unprotect(bytes, packetNumberOffset: header.packetNumberOffset)
@@ -89,18 +89,19 @@ struct PacketVectorTests {
     }
   }
 
-  @Test("RFC 9001 A.4: Retry")
-  func retry() throws {
+  @Test("RFC 9001 A.4, RFC 9369 A: Retry", arguments: Version.supported)
+  func retry(version: Version) throws {
     let original = try #require(ConnectionID(SamplePackets.connectionID))
     let source = try #require(ConnectionID(SamplePackets.serverConnectionID))
     let packet = written { writer in
       Array("token".utf8).withUnsafeBytes {
         Retry.write(
-          to: &writer, destinationID: .empty, sourceID: source, originalDestinationID: original, token: $0,
+          to: &writer, version: version, destinationID: .empty, sourceID: source, originalDestinationID: original,
+          token: $0,
           entropy: ConstantEntropy(0xff))
       }
     }
-    #expect(packet == SamplePackets.retry)
+    #expect(packet == (version == .v2 ? SamplePacketsV2.retry : SamplePackets.retry))
     try packet.withUnsafeBytes { bytes in
       let header = try PacketHeader(bytes, shortIDLength: 8)
       #expect(header.type == .retry)
@@ -123,18 +124,18 @@ struct PacketVectorTests {
     }
   }
 
-  @Test("RFC 9001 A.5: a short header packet with ChaCha20-Poly1305")
-  func chaCha20() throws {
+  @Test("RFC 9001 A.5, RFC 9369 A: a short header packet with ChaCha20-Poly1305", arguments: Version.supported)
+  func chaCha20(version: Version) throws {
     let secret = SamplePackets.chaCha20Secret.withUnsafeBytes { TrafficSecret($0) }
-    let key = PacketKey(suite: .chaCha20Poly1305, secret: secret)
-    let protection = HeaderProtectionKey(suite: .chaCha20Poly1305, secret: secret)
+    let key = PacketKey(suite: .chaCha20Poly1305, secret: secret, version: version)
+    let protection = HeaderProtectionKey(suite: .chaCha20Poly1305, secret: secret, version: version)
     var packet = written { writer in
       let start = writer.beginShortPacket(
         destinationID: .empty, keyPhase: false, packetNumber: 654_360_564, packetNumberLength: 3)
       writer.writePing()
       _ = writer.finishPacket(start, key: key, headerProtection: protection)
     }
-    #expect(packet == SamplePackets.chaCha20Packet)
+    #expect(packet == (version == .v2 ? SamplePacketsV2.chaCha20Packet : SamplePackets.chaCha20Packet))
     try packet.withUnsafeMutableBytes { bytes in
       let header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: 0)
       #expect(header.type == .oneRTT)

@@ -53,6 +53,7 @@ import Wire
     "new_connection_id": ["sequence_number", "retire_prior_to", "connection_id"],
     "retire_connection_id": ["sequence_number"], "path_challenge": ["data"], "path_response": ["data"],
     "connection_close": ["error_space", "reason"], "handshake_done": [], "datagram": ["raw"],
+    "unknown": ["frame_type_bytes"],
   ]
 
   /// Checks header and every event; returns the data of the events by name.

@@ -1,3 +1,4 @@
+import Foundation
 import PacketCrypto
 import QUIC
 import QUICTLS
@@ -13,6 +14,7 @@ struct HandshakePair {
   var serverSecrets: [String: [UInt8]] = [:]
   var clientOrder: [String] = []
   var serverOrder: [String] = []
+  private(set) var clientSuites: Set<CipherSuite> = []
 
   init(_ clientContext: ClientTLSContext, _ serverContext: ServerTLSContext, name: String = "pop.example") throws {
     client = try clientContext.makeSession(serverName: name)
@@ -24,15 +26,17 @@ struct HandshakePair {
   /// Carries messages until both ends fall silent.
   mutating func run() throws {
     try client.advance()
+    var suites: Set<CipherSuite> = []
     while true {
-      let fromClient = try Self.carry(client, server, &clientSecrets, &clientOrder)
-      let fromServer = try Self.carry(server, client, &serverSecrets, &serverOrder)
+      let fromClient = try Self.carry(client, server, &clientSecrets, &clientOrder, &clientSuites)
+      let fromServer = try Self.carry(server, client, &serverSecrets, &serverOrder, &suites)
       if !fromClient, !fromServer { return }
     }
   }
 
   private static func carry(
-    _ from: any TLSSession, _ to: any TLSSession, _ secrets: inout [String: [UInt8]], _ order: inout [String]
+    _ from: any TLSSession, _ to: any TLSSession, _ secrets: inout [String: [UInt8]], _ order: inout [String],
+    _ suites: inout Set<CipherSuite>
   ) throws -> Bool {
     var moved = false
     while let output = from.nextOutput() {
@@ -41,8 +45,11 @@ struct HandshakePair {
         moved = true
         try bytes.withUnsafeBytes { try to.receive($0, at: level) }
         try to.advance()
+        // A server stops once when it has seen the client's parameters.
+        try to.advance()
       case .secret(let level, let direction, let suite, let secret):
         #expect(secret.count == suite.secretLength)
+        suites.insert(suite)
         order.append("\(level) \(direction)")
         secrets["\(level) \(direction)"] = secret.withUnsafeBytes { [UInt8]($0) }
       }
@@ -191,6 +198,7 @@ struct HandshakeTests {
       session.setTransportParameters([1, 1, 40])
       try hello.withUnsafeBytes { try session.receive($0, at: .initial) }
       try session.advance()
+      try session.advance()
       return session.earlyData
     }
     #expect(try answer() == .accepted)
@@ -226,6 +234,102 @@ struct HandshakeTests {
     var without = try HandshakePair(Contexts.client(), server)
     let error = #expect(throws: TransportError.self) { try without.run() }
     #expect(error?.code == .crypto(alert: 116))
+  }
+
+  @Test func optionalClientCertificate() throws {
+    let server = try Contexts.server(clients: .optional(Contexts.authority))
+    var without = try HandshakePair(Contexts.client(), server)
+    try without.run()
+    #expect(without.server.isComplete && without.server.peerCertificates.isEmpty)
+    // One that is shown counts: a certificate that leads nowhere is worse than none.
+    let foreign = try TLSIdentity(
+      certificateChain: Array(Fixture.expired.utf8), privateKey: Array(Fixture.expiredKey.utf8))
+    let client = try ClientTLSContext(trust: Contexts.authority, applicationProtocols: ["h3"], identity: foreign)
+    var refused = try HandshakePair(client, server)
+    let error = #expect(throws: TransportError.self) { try refused.run() }
+    #expect(error?.code.alert != nil)
+  }
+
+  @Test(arguments: CipherSuite.allCases)
+  func eachCipherSuite(suite: CipherSuite) throws {
+    for restrictsServer in [false, true] {
+      let client = try ClientTLSContext(
+        trust: Contexts.authority, applicationProtocols: ["h3"],
+        cipherSuites: restrictsServer ? CipherSuite.allCases : [suite])
+      let server = try ServerTLSContext(
+        identity: Contexts.identity(), applicationProtocols: ["h3"],
+        cipherSuites: restrictsServer ? [suite] : CipherSuite.allCases)
+      var pair = try HandshakePair(client, server)
+      try pair.run()
+      #expect(pair.clientSuites == [suite])
+    }
+  }
+
+  @Test func noCommonCipherSuite() throws {
+    let client = try ClientTLSContext(
+      trust: Contexts.authority, applicationProtocols: ["h3"], cipherSuites: [.chaCha20Poly1305])
+    let server = try ServerTLSContext(
+      identity: Contexts.identity(), applicationProtocols: ["h3"], cipherSuites: [.aes128GCM, .aes256GCM])
+    var pair = try HandshakePair(client, server)
+    let error = #expect(throws: TransportError.self) { try pair.run() }
+    #expect(error?.code == .crypto(alert: 40))
+    #expect(throws: TLSConfigurationError.self) {
+      try ClientTLSContext(trust: Contexts.authority, applicationProtocols: ["h3"], cipherSuites: [])
+    }
+  }
+
+  /// The hybrid key exchange comes first, by name and by key share.
+  @Test func keyExchangesOffered() throws {
+    let client = try Contexts.client().makeSession(serverName: "pop.example")
+    client.setTransportParameters([1, 1, 30])
+    try client.advance()
+    guard case .handshakeData(.initial, let hello)? = client.nextOutput() else {
+      Issue.record("no ClientHello")
+      return
+    }
+    let groups = try #require(Self.extension(10, of: hello))
+    #expect(groups == [0, 6, 0x11, 0xec, 0, 29, 0, 23])
+    let shares = try #require(Self.extension(51, of: hello))
+    #expect(Array(shares[2..<4]) == [0x11, 0xec])
+    // It does not fit one packet.
+    #expect(hello.count > 1_200)
+  }
+
+  /// The content of one extension of a ClientHello (RFC 8446 §4.1.2).
+  private static func `extension`(_ wanted: Int, of hello: [UInt8]) -> [UInt8]? {
+    var at = 4 + 2 + 32
+    func length(_ size: Int) -> Int { hello[at..<at + size].reduce(0) { $0 << 8 | Int($1) } }
+    at += 1 + length(1)
+    at += 2 + length(2)
+    at += 1 + length(1)
+    at += 2
+    while at + 4 <= hello.count {
+      let type = length(2)
+      at += 2
+      let size = length(2)
+      at += 2
+      if type == wanted { return Array(hello[at..<at + size]) }
+      at += size
+    }
+    return nil
+  }
+
+  @Test func keyLogIsPrivate() throws {
+    let path = FileManager.default.temporaryDirectory.appendingPathComponent("keys-\(UInt64.random(in: 0 ... .max))")
+      .path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    // It was there before, and readable by all.
+    _ = FileManager.default.createFile(atPath: path, contents: Data(), attributes: [.posixPermissions: 0o644])
+    let client = try ClientTLSContext(trust: Contexts.authority, applicationProtocols: ["h3"], keyLogFile: path)
+    var pair = try HandshakePair(client, Contexts.server())
+    try pair.run()
+    let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    #expect(mode == 0o600)
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET ", "SERVER_TRAFFIC_SECRET_0 "] { #expect(text.contains(label)) }
+    #expect(throws: TLSConfigurationError.self) {
+      try ClientTLSContext(trust: Contexts.authority, applicationProtocols: ["h3"], keyLogFile: "/nowhere/keys")
+    }
   }
 }
 
@@ -352,6 +456,7 @@ struct HandshakeFailureTests {
       to.setTransportParameters([1, 1, 40])
       do {
         try hello.withUnsafeBytes { try to.receive($0, at: .initial) }
+        try to.advance()
         try to.advance()
       } catch let error as TransportError {
         #expect(error.code.alert != nil || error.code == .cryptoBufferExceeded)

@@ -35,6 +35,10 @@ final class ScriptedTLS: TLSSession {
     self.sizes = sizes
   }
 
+  var version = Version.v1
+  var resumedVersion: Version? { nil }
+  var isResumptionOffered: Bool { false }
+
   func setTransportParameters(_ encoded: [UInt8]) { parameters = encoded }
 
   func receive(_ bytes: UnsafeRawBufferPointer, at level: EncryptionLevel) throws(TransportError) {
@@ -48,6 +52,10 @@ final class ScriptedTLS: TLSSession {
       hasStarted = true
       outputs.append(.handshakeData(.initial, message(parameters, size: sizes.clientHello)))
     }
+    if role == .server, peerTransportParameters != nil, !hasStarted {
+      hasStarted = true
+      answerHello()
+    }
     while let message = try takeMessage(.initial) { receiveHello(message) }
     while let message = try takeMessage(.handshake) { receiveFlight(message) }
   }
@@ -57,7 +65,11 @@ final class ScriptedTLS: TLSSession {
       install(.handshake, [.read, .write])
       return
     }
-    peerTransportParameters = body
+    // Answered when the connection has seen the parameters.
+    if peerTransportParameters == nil { peerTransportParameters = body }
+  }
+
+  private func answerHello() {
     outputs.append(.handshakeData(.initial, message([], size: sizes.serverHello)))
     install(.handshake, [.write, .read])
     outputs.append(.handshakeData(.handshake, message(parameters, size: sizes.serverFlight)))

@@ -5,7 +5,18 @@ public import PacketCrypto
 /// QUIC carries the messages and never sees inside them. The implementation stands above, in
 /// `QUICTLS`; this is a class because it is touched only while CRYPTO frames flow.
 public protocol TLSSession: AnyObject {
-  /// Our transport parameters, encoded (RFC 9001 §8.2). Set once, before the first ``advance()``.
+  /// The version of the connection, set before the first ``advance()`` and when another has been negotiated. A session
+  /// is resumed in the version that it was begun in or not at all (RFC 9369 §5).
+  var version: Version { get set }
+  /// A client's: the version of the session that it would resume.
+  var resumedVersion: Version? { get }
+  /// A server's: the client has a session to resume.
+  var isResumptionOffered: Bool { get }
+
+  /// Our transport parameters, encoded (RFC 9001 §8.2), before the first ``advance()``.
+  ///
+  /// A server's ``advance()`` stops once, when ``peerTransportParameters`` are there: it may set its own again in view of
+  /// them.
   func setTransportParameters(_ encoded: [UInt8])
 
   /// Handshake bytes from the peer's CRYPTO frames, in order within `level`.

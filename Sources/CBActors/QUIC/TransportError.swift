@@ -1,3 +1,5 @@
+public import PacketCrypto
+
 /// Why a connection ends or an operation fails, with the code that goes on the wire (RFC 9000 §20.1).
 public struct TransportError: Error, Hashable, Sendable {
   public let code: Code
@@ -80,6 +82,7 @@ public enum CloseReason: Error, Hashable, Sendable {
   case handshakeTimeout
   /// The peer lost its state and said so with a stateless reset (RFC 9000 §10.3).
   case statelessReset
-  /// The peer speaks none of our versions (RFC 9000 §6.2).
-  case versionMismatch
+  /// The peer does not speak the version that we began with (RFC 9000 §6.2). One of those that it offers may do:
+  /// ``Configuration/following(_:)``.
+  case versionMismatch(offered: [Version])
 }

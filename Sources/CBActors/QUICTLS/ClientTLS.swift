@@ -1,4 +1,5 @@
 internal import CNIOBoringSSL
+public import PacketCrypto
 internal import Wire
 
 /// What all TLS sessions of a client have in common, with the tickets of its servers. Built once, used from any thread.
@@ -11,12 +12,13 @@ public final class ClientTLSContext: Sendable {
   ///   - applicationProtocols: ALPN names, the preferred one first; at least one.
   ///   - identity: shown to a server that asks for a certificate.
   ///   - offersEarlyData: offers 0-RTT with a ticket that allows it.
+  ///   - cipherSuites: those offered, the preferred one first. With all of them, in order, hardware decides what is best.
   ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
   public init(
     trust: TrustPolicy, applicationProtocols: [String], identity: TLSIdentity? = nil, offersEarlyData: Bool = false,
-    keyLogFile: String? = nil
+    cipherSuites: [CipherSuite] = CipherSuite.allCases, keyLogFile: String? = nil
   ) throws(TLSConfigurationError) {
-    let context = try TLSContext(keyLogFile: keyLogFile)
+    let context = try TLSContext(cipherSuites: cipherSuites, keyLogFile: keyLogFile)
     self.context = context
     verifier = try PeerVerifier(trust, for: context.handle)
     let protocols = try TLSContext.wireForm(applicationProtocols)
@@ -30,7 +32,7 @@ public final class ClientTLSContext: Sendable {
     SSL_CTX_sess_set_new_cb(context.handle) { ssl, ticket in
       guard let ticket, let session = TLSHandshake.of(ssl) as? TLSClientSession else { return 0 }
       session.client.tickets.store(
-        ticket, parameters: session.peerTransportParameters ?? [], for: session.serverName)
+        ticket, version: session.version, parameters: session.peerTransportParameters ?? [], for: session.serverName)
       // One: the reference is ours now.
       return 1
     }
@@ -61,7 +63,22 @@ public final class TLSClientSession: TLSHandshake {
   override public var rememberedTransportParameters: [UInt8]? { remembered?.parameters }
   /// What ``rememberApplicationState(_:)`` was told in an earlier connection to this server; nil without a ticket.
   public var rememberedApplicationState: [UInt8]? { remembered?.applicationState }
-  private let remembered: SessionTickets.Remembered?
+  private var remembered: SessionTickets.Remembered?
+
+  override public var resumedVersion: Version? { remembered?.version }
+  override public var version: Version {
+    didSet {
+      guard !hasBegun else { return }
+      hasBegun = true
+      // RFC 9369 §5: "Clients MUST NOT use a session ticket or token from a QUIC version 1 connection to initiate a QUIC
+      // version 2 connection, and vice versa."
+      if let remembered, remembered.version != version {
+        SSL_set_session(ssl, nil)
+        self.remembered = nil
+      }
+    }
+  }
+  private var hasBegun = false
 
   init(_ client: ClientTLSContext, serverName: String) throws(TLSConfigurationError) {
     var name = Substring(serverName)

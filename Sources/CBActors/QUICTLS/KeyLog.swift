@@ -11,6 +11,11 @@ final class KeyLog: Sendable {
     guard descriptor >= 0 else {
       throw TLSConfigurationError("key log \(path): \(String(cString: strerror(errno)))")
     }
+    // A file that was there before may be open to others. What is no file (/dev/null) stays as it is.
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT != S_IFREG || fchmod(descriptor, 0o600) == 0 else {
+      throw TLSConfigurationError("key log \(path): \(String(cString: strerror(errno)))")
+    }
   }
 
   deinit { close(descriptor) }

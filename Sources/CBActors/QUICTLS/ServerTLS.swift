@@ -1,4 +1,5 @@
 internal import CNIOBoringSSL
+public import PacketCrypto
 
 /// Whether a server asks its clients for certificates.
 public enum ClientAuthentication: Hashable, Sendable {
@@ -14,6 +15,7 @@ public final class ServerTLSContext: Sendable {
   /// In preference order.
   private let protocols: [String]
   private let earlyDataContext: [UInt8]?
+  private let service: [UInt8]
   private let replays: ReplayRegister?
   private let verifier: PeerVerifier?
 
@@ -22,15 +24,17 @@ public final class ServerTLSContext: Sendable {
   ///   - earlyDataContext: nil refuses 0-RTT. Otherwise what a ticket's 0-RTT depends on, such as the limits among the
   ///     transport parameters: 0-RTT is accepted only where it is the same again (RFC 9000 §7.4.1).
   ///   - replays: lets each ticket's early data in only once; shared by all contexts with the same tickets.
+  ///   - cipherSuites: those taken, the preferred one first. With all of them, in order, hardware decides what is best.
   ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
   public init(
     identity: TLSIdentity, applicationProtocols: [String], clientAuthentication: ClientAuthentication = .none,
-    earlyDataContext: [UInt8]? = nil, replays: ReplayRegister? = nil, keyLogFile: String? = nil
+    earlyDataContext: [UInt8]? = nil, replays: ReplayRegister? = nil,
+    cipherSuites: [CipherSuite] = CipherSuite.allCases, keyLogFile: String? = nil
   ) throws(TLSConfigurationError) {
-    let context = try TLSContext(keyLogFile: keyLogFile)
+    let context = try TLSContext(cipherSuites: cipherSuites, keyLogFile: keyLogFile)
     self.context = context
     protocols = applicationProtocols
-    let service = try TLSContext.wireForm(applicationProtocols)
+    service = try TLSContext.wireForm(applicationProtocols)
     self.earlyDataContext = earlyDataContext
     self.replays = replays
     try identity.install(in: context.handle)
@@ -43,14 +47,14 @@ public final class ServerTLSContext: Sendable {
       verifier = try PeerVerifier(policy, for: context.handle)
       SSL_CTX_set_verify(context.handle, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
     }
-    // Tickets are good for one service only; with client certificates BoringSSL demands that they say which.
-    SSL_CTX_set_session_id_context(context.handle, service, min(service.count, Int(SSL_MAX_SID_CTX_LENGTH)))
     SSL_CTX_set_early_data_enabled(context.handle, earlyDataContext == nil ? 0 : 1)
-    if replays != nil {
-      SSL_CTX_set_select_certificate_cb(context.handle) { hello in
-        if let hello { (TLSHandshake.of(hello.pointee.ssl) as? TLSServerSession)?.server.replays?.judge(hello) }
-        return ssl_select_cert_success
+    SSL_CTX_set_select_certificate_cb(context.handle) { hello in
+      guard let hello, let session = TLSHandshake.of(hello.pointee.ssl) as? TLSServerSession else {
+        return ssl_select_cert_error
       }
+      if session.note(hello) { return ssl_select_cert_retry }
+      session.server.replays?.judge(hello)
+      return ssl_select_cert_success
     }
     SSL_CTX_set_alpn_select_cb(
       context.handle,
@@ -86,8 +90,12 @@ public final class ServerTLSContext: Sendable {
   /// A session for one connection.
   public func makeSession() -> TLSServerSession { TLSServerSession(self) }
 
-  fileprivate func prepare(_ ssl: OpaquePointer) {
-    SSL_set_accept_state(ssl)
+  /// Tickets are good for one service and one version of QUIC. RFC 9369 §5: "Servers MUST validate the originating version
+  /// of any session ticket or token and not accept one issued from a different version."
+  fileprivate func bindTickets(_ ssl: OpaquePointer, to version: Version) {
+    let number = withUnsafeBytes(of: version.rawValue.bigEndian) { [UInt8]($0) }
+    let context = number + service.prefix(Int(SSL_MAX_SID_CTX_LENGTH) - number.count)
+    SSL_set_session_id_context(ssl, context, context.count)
     if let earlyDataContext {
       SSL_set_quic_early_data_context(ssl, earlyDataContext, earlyDataContext.count)
     }
@@ -101,7 +109,33 @@ public final class TLSServerSession: TLSHandshake {
   init(_ server: ServerTLSContext) {
     self.server = server
     super.init(server.context)
-    server.prepare(ssl)
+    SSL_set_accept_state(ssl)
+    server.bindTickets(ssl, to: version)
+  }
+
+  override public var version: Version {
+    didSet { server.bindTickets(ssl, to: version) }
+  }
+
+  /// The client's parameters as they stand in its ClientHello, before it is answered.
+  private var offeredParameters: [UInt8]?
+  override public var peerTransportParameters: [UInt8]? { offeredParameters ?? super.peerTransportParameters }
+  override public var isResumptionOffered: Bool { offersResumption }
+  private var offersResumption = false
+
+  /// Looks at a ClientHello. True the first time that there are transport parameters in it: the handshake then waits.
+  fileprivate func note(_ hello: UnsafePointer<SSL_CLIENT_HELLO>) -> Bool {
+    var start: UnsafePointer<UInt8>?
+    var count = 0
+    guard offeredParameters == nil,
+      SSL_early_callback_ctx_extension_get(hello, UInt16(TLSEXT_TYPE_quic_transport_parameters), &start, &count) == 1
+    else { return false }
+    offeredParameters = [UInt8](UnsafeBufferPointer(start: start, count: count))
+    var ticket: UnsafePointer<UInt8>?
+    var ticketCount = 0
+    offersResumption =
+      SSL_early_callback_ctx_extension_get(hello, UInt16(TLSEXT_TYPE_pre_shared_key), &ticket, &ticketCount) == 1
+    return true
   }
 
   /// The name that the client asked for (RFC 6066 §3); nil when it gave none.

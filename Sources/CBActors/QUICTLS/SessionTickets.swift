@@ -1,4 +1,5 @@
 internal import CNIOBoringSSL
+internal import PacketCrypto
 internal import Synchronization
 
 /// The latest ticket of each server, in memory, with what early data under it goes by.
@@ -10,6 +11,8 @@ final class SessionTickets: Sendable {
 
   /// What a client knows of a server from the connection that the ticket came in.
   struct Remembered: Sendable {
+    /// Of the connection, negotiated if it was (RFC 9369 §5).
+    var version: Version
     /// The server's transport parameters, encoded (RFC 9000 §7.4.1).
     var parameters: [UInt8]
     /// The application protocol's own.
@@ -33,8 +36,8 @@ final class SessionTickets: Sendable {
   deinit { table.withLock { $0.tickets.values.forEach { SSL_SESSION_free($0.session) } } }
 
   /// Takes over the caller's reference.
-  func store(_ session: OpaquePointer, parameters: [UInt8], for serverName: String) {
-    let ticket = Ticket(session: session, remembered: Remembered(parameters: parameters))
+  func store(_ session: OpaquePointer, version: Version, parameters: [UInt8], for serverName: String) {
+    let ticket = Ticket(session: session, remembered: Remembered(version: version, parameters: parameters))
     let replaced = table.withLock { table -> [Ticket] in
       var freed: [Ticket] = []
       if table.tickets[serverName] == nil, table.tickets.count >= Self.maximumServers,

@@ -1,4 +1,5 @@
 internal import CNIOBoringSSL
+import PacketCrypto
 
 /// An `SSL_CTX` set up for QUIC, with what both roles have alike.
 final class TLSContext: Sendable {
@@ -7,15 +8,24 @@ final class TLSContext: Sendable {
   nonisolated(unsafe) let handle: OpaquePointer
   private let keyLog: KeyLog?
 
-  init(keyLogFile: String?) throws(TLSConfigurationError) {
+  /// The key exchanges offered and taken, the preferred one first: X25519MLKEM768 withstands recordings that are kept for
+  /// a quantum computer.
+  static let groups = [UInt16(SSL_GROUP_X25519_MLKEM768), UInt16(SSL_GROUP_X25519), UInt16(SSL_GROUP_SECP256R1)]
+
+  init(cipherSuites: [CipherSuite], keyLogFile: String?) throws(TLSConfigurationError) {
     keyLog = try keyLogFile.map { (path) throws(TLSConfigurationError) in try KeyLog(path: path) }
     guard let handle = SSL_CTX_new(TLS_method()) else { throw TLSConfigurationError(library: "no TLS context") }
     self.handle = handle
     // RFC 9001 §4.2: "Clients MUST NOT offer TLS versions older than 1.3."
-    let groups = [UInt16(SSL_GROUP_X25519_MLKEM768), UInt16(SSL_GROUP_X25519), UInt16(SSL_GROUP_SECP256R1)]
+    let suites = cipherSuites.map(\.rawValue)
+    guard !suites.isEmpty, Set(suites).count == suites.count else {
+      throw TLSConfigurationError("cipher suites: none, or one twice")
+    }
     guard SSL_CTX_set_min_proto_version(handle, UInt16(TLS1_3_VERSION)) == 1,
       SSL_CTX_set_max_proto_version(handle, UInt16(TLS1_3_VERSION)) == 1,
-      SSL_CTX_set1_group_ids(handle, groups, groups.count) == 1,
+      SSL_CTX_set1_group_ids(handle, Self.groups, Self.groups.count) == 1,
+      suites == CipherSuite.allCases.map(\.rawValue)
+        || SSL_CTX_set1_tls13_ciphers(handle, suites, nil, suites.count) == 1,
       SSL_CTX_set_quic_method(handle, QUICMethod.table) == 1
     else { throw TLSConfigurationError(library: "TLS 1.3 for QUIC refused") }
     if keyLog != nil {

@@ -1,5 +1,5 @@
 internal import CNIOBoringSSL
-import PacketCrypto
+public import PacketCrypto
 public import QUIC
 
 /// One TLS 1.3 handshake of BoringSSL, for either role: what ``TLSServerSession`` and ``TLSClientSession`` share.
@@ -33,6 +33,10 @@ public class TLSHandshake: TLSSession {
 
   // MARK: TLSSession
 
+  public var version = Version.v1
+  public var resumedVersion: Version? { nil }
+  public var isResumptionOffered: Bool { false }
+
   public func setTransportParameters(_ encoded: [UInt8]) {
     let done = SSL_set_quic_transport_params(ssl, encoded, encoded.count)
     precondition(done == 1, "transport parameters are refused only when memory is exhausted")
@@ -60,7 +64,10 @@ public class TLSHandshake: TLSSession {
     let result = isComplete ? SSL_process_quic_post_handshake(ssl) : continueHandshake()
     if result != 1 {
       let error = SSL_get_error(ssl, result)
-      if error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE { return ERR_clear_error() }
+      switch error {
+      case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_PENDING_CERTIFICATE: return ERR_clear_error()
+      default: break
+      }
     }
     guard result == 1, alert == nil else { throw fail(handshakeError()) }
   }

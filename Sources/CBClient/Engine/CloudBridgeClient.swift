@@ -28,7 +28,9 @@ actor CloudBridgeClient: ClientEngine {
   private var forwards: [PortForward] = []
   private var isShutDown = false
 
-  init(profile: Profile, stateDirectory: String?, logLevel: LogLine.Level) throws(ClientError) {
+  init(
+    profile: Profile, stateDirectory: String?, logLevel: LogLine.Level, keyLogFile: String? = nil
+  ) throws(ClientError) {
     let log = ClientLog(level: logLevel)
     let broadcast = EventBroadcast()
     clientLog = log
@@ -36,7 +38,8 @@ actor CloudBridgeClient: ClientEngine {
     self.profile = profile
     let signIn = try SignIn(profile: profile, stateDirectory: stateDirectory)
     self.signIn = signIn
-    let tls = try ClientTLSContext(profile.pop.trust)
+    let tls = try ClientTLSContext(profile.pop, keyLogFile: keyLogFile)
+    if let keyLogFile { log.write(.warning, "link", "every connection's secrets are written to \(keyLogFile)") }
     let qlogs: QLogDirectory?
     do throws(QLogDirectoryError) {
       qlogs = if let directory = profile.transport.qlogDirectory { try QLogDirectory(directory) } else { nil }
@@ -299,12 +302,23 @@ extension ClientLog {
 }
 
 extension ClientTLSContext {
-  convenience init(_ trust: Profile.Trust) throws(ClientError) {
+  convenience init(_ pop: Profile.PoP, keyLogFile: String?) throws(ClientError) {
+    let trust = pop.trust
     let policy = TrustPolicy(
       system: trust.systemRoots, certificateFiles: trust.caFile.map { [$0] } ?? [],
       pinnedPublicKeys: trust.pins.compactMap { Data(base64Encoded: $0).map { Array($0) } })
+    var identity: TLSIdentity?
+    if let files = pop.clientCertificate {
+      do throws(TLSConfigurationError) {
+        identity = try TLSIdentity(
+          certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
+      } catch {
+        throw ClientError(.configuration, "pop.clientCertificate: \(error)")
+      }
+    }
     do throws(TLSConfigurationError) {
-      try self.init(trust: policy, applicationProtocols: ["h3"], offersEarlyData: true)
+      try self.init(
+        trust: policy, applicationProtocols: ["h3"], identity: identity, offersEarlyData: true, keyLogFile: keyLogFile)
     } catch {
       throw ClientError(
         .configuration, "pop.trust: \(error)", hint: "'cbpop --dev' writes its certificate authority when it starts")

@@ -24,6 +24,14 @@ public struct Profile: Hashable, Sendable {
     public var template: String?
     public var serverName: String?
     public var trust: Trust
+    /// Nil: a PoP that asks for a certificate gets none.
+    public var clientCertificate: ClientCertificate?
+  }
+
+  /// PEM files.
+  public struct ClientCertificate: Hashable, Sendable {
+    public var certificateFile: String
+    public var privateKeyFile: String
   }
 
   public struct Trust: Hashable, Sendable {
@@ -130,6 +138,11 @@ extension Profile {
       trust: Trust(
         caFile: settings.path("pop.trust.caFile"), systemRoots: settings.boolean("pop.trust.systemRoots"),
         pins: settings.list("pop.trust.pins")))
+    if let certificate = settings.path("pop.clientCertificate.certificateFile"),
+      let key = settings.path("pop.clientCertificate.privateKeyFile")
+    {
+      pop.clientCertificate = ClientCertificate(certificateFile: certificate, privateKeyFile: key)
+    }
     identity = Identity(
       issuer: settings.text("identity.issuer") ?? "", clientID: settings.text("identity.clientID") ?? "",
       scopes: settings.list("identity.scopes"))
@@ -171,6 +184,11 @@ extension Profile {
     if !pop.trust.systemRoots, pop.trust.caFile == nil, pop.trust.pins.isEmpty {
       problems.append(
         settings.problem("pop.trust.systemRoots", "is false, and neither caFile nor pins says what to trust"))
+    }
+    let files = ["certificateFile", "privateKeyFile"].map { "pop.clientCertificate.\($0)" }
+    for (one, other) in [(files[0], files[1]), (files[1], files[0])]
+    where settings.path(one) != nil && settings.path(other) == nil {
+      problems.append(settings.problem(one, "stands without \(other.split(separator: ".").last ?? "")"))
     }
     if let keepAlive = transport.keepAlive, keepAlive >= transport.idleTimeout {
       problems.append(

@@ -83,6 +83,15 @@ extension Profile {
             "pins", .sha256, example: ["47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="],
             "SHA-256 of the public key (SubjectPublicKeyInfo), in base64. With any, the chain must hold one of them."),
         ]),
+      .section(
+        "clientCertificate", "What is shown to a PoP that asks its clients for certificates.",
+        [
+          .value(
+            "certificateFile", .path, example: "me.pem", "The chain as PEM, one's own first. Relative to this file."),
+          .value(
+            "privateKeyFile", .path, example: "me-key.pem",
+            "Its private key as PEM. Must not be readable by others."),
+        ]),
     ])
 
   private static let identitySection = Schema.Key.section(

@@ -17,6 +17,12 @@ extension PoPSettings {
         .value(
           "privateKeyFile", .path, example: "/etc/cloudbridge/tls/key.pem",
           "Its private key as PEM. Must not be readable by others."),
+        .value(
+          "clientCertificates", .choice(["off", "optional", "required"]), default: "off",
+          "Whether clients are asked for certificates of their own. One that is shown must lead to clientAuthorities."),
+        .value(
+          "clientAuthorities", .path, example: "/etc/cloudbridge/tls/clients-ca.pem",
+          "Who may issue clients' certificates, as PEM. Relative to this file."),
       ]),
     .section(
       "identity", "Whose tokens open tunnels.",

@@ -3,6 +3,7 @@ import Foundation
 import Identity
 import MASQUE
 import QUIC
+import QUICTLS
 import Wire
 
 // What the settings mean to the modules that do the work.
@@ -28,6 +29,17 @@ extension QUIC.Endpoint<HTTP3Session>.RetryPolicy {
       case .never: .never
       case .always: .always
       case .underLoad: .underLoad(halfOpen: 1_000)
+      }
+  }
+}
+
+extension ClientAuthentication {
+  init(_ certificates: PoPSettings.ClientCertificates) {
+    self =
+      switch certificates {
+      case .off: .none
+      case .optional(let file): .optional(.certificateFiles(file))
+      case .required(let file): .required(.certificateFiles(file))
       }
   }
 }

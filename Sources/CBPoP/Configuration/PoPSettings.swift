@@ -7,6 +7,7 @@ public struct PoPSettings: Hashable, Sendable {
   public var listen: [SocketAddress]
   /// Nil where neither file is named, as `--dev` makes its own.
   public var tls: TLS?
+  public var clientCertificates: ClientCertificates
   public var trustProfiles: [TrustProfile]
   public var policy: Policy
   public var limits: Limits
@@ -18,6 +19,13 @@ public struct PoPSettings: Hashable, Sendable {
   public struct TLS: Hashable, Sendable {
     public var certificateFile: String
     public var privateKeyFile: String
+  }
+
+  /// Whether clients are asked for certificates, and who may have issued them.
+  public enum ClientCertificates: Hashable, Sendable {
+    case off
+    case optional(authoritiesFile: String)
+    case required(authoritiesFile: String)
   }
 
   public struct TrustProfile: Hashable, Sendable {
@@ -108,6 +116,16 @@ extension PoPSettings {
     case (_, nil):
       tls = nil
       problems.append(settings.problem("tls.certificateFile", "stands without privateKeyFile"))
+    }
+    switch (settings.text("tls.clientCertificates"), settings.path("tls.clientAuthorities")) {
+    case ("optional", let file?): clientCertificates = .optional(authoritiesFile: file)
+    case ("required", let file?): clientCertificates = .required(authoritiesFile: file)
+    case ("optional", nil), ("required", nil):
+      clientCertificates = .off
+      problems.append(settings.problem("tls.clientCertificates", "needs clientAuthorities"))
+    case (_, let file):
+      clientCertificates = .off
+      if file != nil { problems.append(settings.problem("tls.clientAuthorities", "is for clientCertificates alone")) }
     }
     trustProfiles = (0..<settings.sectionCount("identity.profiles")).map { TrustProfile(settings, index: $0) }
     policy = Policy(settings)

@@ -64,7 +64,8 @@ struct CBPop: AsyncParsableCommand {
       throw ExitCode(7)
     }
     let pop = PointOfPresence(
-      settings: settings, development: dev ? .init(stateDirectory: developmentDirectory()) : nil, logger: logger
+      settings: settings, development: dev ? .init(stateDirectory: developmentDirectory()) : nil, logger: logger,
+      keyLogFile: ProcessInfo.processInfo.environment["SSLKEYLOGFILE"].flatMap { $0.isEmpty ? nil : $0 }
     ) { ready in
       logger.notice("QUIC", metadata: ["listen": "\(ready.addresses.joined(separator: " "))"])
       if let issuer = ready.issuer { logger.notice("sign-in", metadata: ["issuer": "\(issuer)"]) }

@@ -1,3 +1,4 @@
+public import PacketCrypto
 public import Wire
 
 /// What one end of a connection offers and allows.
@@ -40,6 +41,8 @@ public struct Configuration: Sendable {
   public var ackDelay = Interval.milliseconds(25)
   /// An ACK is sent after this many ack-eliciting packets (RFC 9000 §13.2.2).
   public var ackElicitingThreshold = 2
+  /// min_ack_delay: the least delay that the peer may ask for. Nil leaves ACK_FREQUENCY out, and asks the peer for none.
+  public var minAckDelay: Interval? = .milliseconds(1)
   public var congestion = CongestionAlgorithm.cubic
   /// Mark packets ECT(0) and heed the peer's counts (RFC 9000 §13.4).
   public var ecn = true
@@ -63,6 +66,25 @@ public struct Configuration: Sendable {
 
   /// Packets of one key phase after which the keys are updated; nil leaves it to the AEAD's own limit.
   public var keyUpdateInterval: UInt64?
+  /// Packets that one key may seal, and packets not authentic that are borne, where that is less than the AEAD allows
+  /// (RFC 9001 §6.6).
+  public var confidentialityLimit: UInt64?
+  public var integrityLimit: UInt64?
+
+  /// The versions of QUIC spoken, the preferred one first (RFC 9368 §3). Of those that a client offers, a server takes
+  /// the one that the client prefers.
+  public var versions = Version.supported
+  /// What a client begins with, unless it resumes a session of another version.
+  public var initialVersion = Version.v1
+  /// The client begins because of a Version Negotiation packet, and must make sure that nobody forged that
+  /// (RFC 9368 §4).
+  public internal(set) var followsVersionNegotiation = false
+
+  /// Exercise what peers must ignore: reserved versions and transport parameters (RFC 9000 §6.3, §18.1), and the Fixed
+  /// Bit where the peer allows it (RFC 9287).
+  public var greases = true
+  /// Let the network measure the round trip (RFC 9000 §17.4).
+  public var spins = false
 
   /// Asked once for each connection: where its qlog goes, or nil to keep none. Nil asks about none.
   public var qlog: (@Sendable (QLogSubject) -> (any QLogSink)?)?

@@ -18,7 +18,7 @@ extension Connection {
   mutating func installEarlyKeys(_ direction: TLSOutput.Direction, _ suite: CipherSuite, _ secret: TrafficSecret) {
     guard role == .client else {
       // RFC 9001 §5.6: "A server MUST NOT use 0-RTT keys to protect packets"
-      if direction == .read { earlyKeys = ProtectionKeys(suite: suite, secret: secret) }
+      if direction == .read { earlyKeys = ProtectionKeys(suite: suite, secret: secret, version: originalVersion) }
       return
     }
     guard direction == .write, let encoded = tls.rememberedTransportParameters,
@@ -28,12 +28,14 @@ extension Connection {
     let absent = TransportParameters()
     parameters.ackDelayExponent = absent.ackDelayExponent
     parameters.maxAckDelay = absent.maxAckDelay
+    // ack-frequency §3: "Endpoints MUST NOT remember the value of the min_ack_delay transport parameter"
+    parameters.minAckDelay = nil
     parameters.initialSourceConnectionID = nil
     parameters.originalDestinationConnectionID = nil
     parameters.preferredAddress = nil
     parameters.retrySourceConnectionID = nil
     parameters.statelessResetToken = nil
-    earlyKeys = ProtectionKeys(suite: suite, secret: secret)
+    earlyKeys = ProtectionKeys(suite: suite, secret: secret, version: originalVersion)
     rememberedParameters = parameters
     streams.setPeerLimits(parameters, events: &events)
     applyMTU()

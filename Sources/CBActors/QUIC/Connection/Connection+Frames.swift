@@ -47,6 +47,9 @@ extension Connection {
     case .ack(let ack): try receiveAck(ack, context)
     case .crypto(let offset, let data):
       context.hasCrypto = true
+      // RFC 9369 §4.1: "If the client receives a CRYPTO frame from the server in the original version, it indicates that the
+      // negotiated version is equal to the original version."
+      isVersionSettled = true
       try spaces[Int(context.level.packetNumberSpace.rawValue)].receiveCrypto(offset: offset, data: data)
     case .resetStream(let id, let code, let finalSize):
       try streams.receiveReset(
@@ -78,6 +81,10 @@ extension Connection {
       }
       guard isHandshakeComplete else { return }
       confirmHandshake()
+    case .ackFrequency(let frame): try receiveAckFrequency(frame)
+    case .immediateAck:
+      try expectAckFrequency(FrameType.immediateAck)
+      spaces[2].received.acknowledgeAtOnce()
     case .connectionClose(let close): receiveClose(close)
     }
   }
@@ -99,6 +106,7 @@ extension Connection {
     guard outcome.newlyAckedPackets > 0 || outcome.lostPackets > 0 else { return }
     settleAcknowledged(space)
     settleLost(space)
+    if space == .applicationData, ackRequests != nil { considerAckFrequency(context.now) }
   }
 
   private mutating func receiveDatagram(_ data: UnsafeRawBufferPointer) throws(TransportError) {

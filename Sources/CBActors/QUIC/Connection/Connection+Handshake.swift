@@ -5,9 +5,10 @@ import Wire
 /// (RFC 9000 §7, RFC 9001 §4).
 extension Connection {
   mutating func start() {
+    tls.version = version
     tls.setTransportParameters(ourTransportParameters().encoded())
     guard role == .client else { return }
-    installInitialKeys(destination: originalDestinationID)
+    installInitialKeys()
     attempt { connection throws(TransportError) in try connection.advanceHandshake() }
   }
 
@@ -25,6 +26,12 @@ extension Connection {
     parameters.disableActiveMigration = configuration.disableActiveMigration
     parameters.activeConnectionIDLimit = Self.activeConnectionIDLimit(configuration)
     parameters.maxDatagramFrameSize = configuration.maxDatagramFrameSize
+    parameters.minAckDelay = configuration.minAckDelay.map {
+      min(UInt64(max(0, $0.microseconds)), parameters.maxAckDelay * 1_000)
+    }
+    parameters.versionInformation = ourVersionInformation()
+    parameters.greaseQUICBit = configuration.greases
+    parameters.reservedSeed = configuration.greases ? greaseSeed : nil
     // RFC 9000 §7.3: "Each endpoint includes the value of the Source Connection ID field from the first Initial packet
     // it sent in the initial_source_connection_id transport parameter"
     parameters.initialSourceConnectionID = localIDs.first
@@ -36,11 +43,21 @@ extension Connection {
     return parameters
   }
 
-  mutating func installInitialKeys(destination: ConnectionID) {
-    let secrets = destination.withUnsafeBytes { InitialSecrets(destinationConnectionID: $0) }
+  mutating func installInitialKeys() {
+    let keys = initialKeys(version)
+    spaces[0].readKeys = keys.read
+    spaces[0].writeKeys = keys.write
+  }
+
+  /// RFC 9001 §5.2: from the Destination Connection ID of the client's first Initial packet, or of the first after a Retry.
+  mutating func initialKeys(_ version: Version) -> (read: ProtectionKeys, write: ProtectionKeys) {
+    let destination = routedInitialID ?? retrySourceID ?? originalDestinationID
+    let secrets = destination.withUnsafeBytes { InitialSecrets(version: version, destinationConnectionID: $0) }
     let (read, write) = role == .client ? (secrets.server, secrets.client) : (secrets.client, secrets.server)
-    spaces[0].readKeys = ProtectionKeys(suite: InitialSecrets.suite, secret: read)
-    spaces[0].writeKeys = ProtectionKeys(suite: InitialSecrets.suite, secret: write)
+    return (
+      ProtectionKeys(suite: InitialSecrets.suite, secret: read, version: version),
+      ProtectionKeys(suite: InitialSecrets.suite, secret: write, version: version)
+    )
   }
 
   /// Hands TLS what has come in order, and takes what it yields, until neither moves.
@@ -49,6 +66,10 @@ extension Connection {
     try feedTLS(.handshake)
     try feedTLS(.oneRTT)
     try tls.advance()
+    if role == .server, peerTransportParameters == nil, let encoded = tls.peerTransportParameters {
+      try chooseVersion(encoded)
+      try tls.advance()
+    }
     try takeTLSOutput()
     if peerTransportParameters == nil, let encoded = tls.peerTransportParameters {
       try applyPeerParameters(encoded)
@@ -87,12 +108,14 @@ extension Connection {
     case .zeroRTT: installEarlyKeys(direction, suite, secret)
     case .handshake:
       guard !spaces[1].isDiscarded else { return }
-      let keys = ProtectionKeys(suite: suite, secret: secret)
+      isVersionSettled = true
+      let keys = ProtectionKeys(suite: suite, secret: secret, version: version)
       if direction == .read { spaces[1].readKeys = keys } else { spaces[1].writeKeys = keys }
       if direction == .write { recovery.hasHandshakeKeys = true }
     case .oneRTT:
       if direction == .write {
-        oneRTT = OneRTTKeys(suite: suite, write: secret)
+        oneRTT = OneRTTKeys(
+          suite: suite, version: version, limits: AEADLimits(suite, configuration), write: secret)
         if let read = earlierReadSecret { oneRTT!.installRead(read) }
         earlierReadSecret = nil
       } else if let oneRTT {
@@ -106,6 +129,12 @@ extension Connection {
   private mutating func applyPeerParameters(_ encoded: [UInt8]) throws(TransportError) {
     let parameters = try TransportParameters(encoded, from: role.peer)
     try authenticateConnectionIDs(parameters)
+    try checkVersion(parameters.versionInformation)
+    if configuration.minAckDelay != nil, let least = parameters.minAckDelay {
+      ackRequests = AckRequests(
+        least: .microseconds(Int64(clamping: least)), most: .milliseconds(Int64(parameters.maxAckDelay)))
+    }
+    clearsFixedBit = parameters.greaseQUICBit && configuration.greases
     peerTransportParameters = parameters
     try checkEarlyData(against: parameters)
     streams.setPeerLimits(parameters, events: &events)
@@ -177,6 +206,7 @@ extension Connection {
     let index = Int(space.rawValue)
     guard !spaces[index].isDiscarded else { return }
     spaces[index].discard()
+    if space == .initial { originalInitialKeys = nil }
     recovery.discard(space, now: clock)
   }
 

@@ -24,11 +24,13 @@ extension Connection {
     let number = spaces[index].nextPacketNumber
     let length = PacketNumber.encodedLength(number, largestAcknowledged: spaces[index].largestAcknowledged)
     guard let destination = peerID ?? peerIDs.id(active.peerIDSequence) ?? peerIDs.active.first?.id else { return nil }
+    let fixed = fixedBit(number)
     if level == .oneRTT {
       let header = PacketStart.shortHeaderLength(destinationID: destination, packetNumberLength: length)
       guard writer.remaining >= header + Self.leastPayload, let keys = oneRTT else { return nil }
       return writer.beginShortPacket(
-        destinationID: destination, keyPhase: keys.writePhase, packetNumber: number, packetNumberLength: length)
+        destinationID: destination, fixedBit: fixed, spin: spin.bit(number), keyPhase: keys.writePhase,
+        packetNumber: number, packetNumberLength: length)
     }
     let type: PacketType = level == .initial ? .initial : level == .handshake ? .handshake : .zeroRTT
     let header = PacketStart.longHeaderLength(
@@ -37,7 +39,8 @@ extension Connection {
     guard writer.remaining >= header + Self.leastPayload else { return nil }
     return initialToken.withUnsafeBytes {
       writer.beginLongPacket(
-        type, destinationID: destination, sourceID: localIDs.first, token: $0, packetNumber: number,
+        type, version: level == .zeroRTT ? originalVersion : version, destinationID: destination,
+        sourceID: localIDs.first, token: $0, fixedBit: fixed, packetNumber: number,
         packetNumberLength: length)
     }
   }
@@ -122,6 +125,12 @@ extension Connection {
     let wroteAck = writeAck(index, &frames, now)
     let ackEnd = frames.count
     if allowance.inFlight || allowance.isProbe { writeFrames(level, index, &frames, now) }
+    // ack-frequency §7: "When sending PTO packets, one can include an IMMEDIATE_ACK frame to elicit an immediate
+    // acknowledgment."
+    if allowance.isProbe, level == .oneRTT, ackRequests != nil, frames.remaining > 0 {
+      frames.writeImmediateAck()
+      packetFrames.append(.ping)
+    }
     if allowance.isProbe, frames.count == ackEnd {
       frames.writePing()
       packetFrames.append(.ping)
@@ -208,9 +217,15 @@ extension Connection {
     // A token is for an address that the client has proved.
     if isNewTokenDue, active.isValidated, frames.remaining >= 96, let tokens = configuration.addressTokens {
       isNewTokenDue = false
-      tokens.sealNewToken(to: active.path.remote.ip, version: .v1, now: now, entropy: entropy)
+      tokens.sealNewToken(to: active.path.remote.ip, version: version, now: now, entropy: entropy)
         .withUnsafeBytes { frames.writeNewToken($0) }
       packetFrames.append(.newToken)
+    }
+    // Five varints of at most eight bytes.
+    if let request = ackRequests?.due, frames.remaining >= 40 {
+      ackRequests!.sent()
+      frames.writeAckFrequency(request)
+      packetFrames.append(.ackFrequency(sequence: request.sequence))
     }
     // Two varints, a length, an ID and a token.
     while !localIDs.announcing.isEmpty, frames.remaining >= 64 {

@@ -97,6 +97,7 @@ extension Connection {
     let old = active
     if let index = others.firstIndex(where: { $0.path == path }) { release(others.remove(at: index)) }
     active = PathState(path, role: role, isValidated: false, peerIDSequence: fresh.sequence)
+    spin.reset()
     switchPath(from: old)
     active.beginValidation(until: clock + validationPeriod)
     others.append(old)

@@ -64,7 +64,8 @@ extension Connection {
     while !rest.isEmpty, case .open = lifecycle {
       let header: PacketHeader
       do throws(PacketHeaderError) {
-        header = try PacketHeader(UnsafeRawBufferPointer(rest), shortIDLength: localIDs.length)
+        header = try PacketHeader(
+          UnsafeRawBufferPointer(rest), shortIDLength: localIDs.length, takesAnyFixedBit: configuration.greases)
       } catch {
         if error == .unsupportedVersion { counts.drops.mismatched += 1 } else { counts.drops.malformed += 1 }
         detectStatelessReset(rest)
@@ -156,7 +157,16 @@ extension Connection {
     let level: EncryptionLevel =
       header.type == .initial ? .initial : header.type == .handshake ? .handshake : .zeroRTT
     let index = Int(level.packetNumberSpace.rawValue)
-    let found = level == .zeroRTT ? earlyReadKeys(packet, path: path, ecn: ecn) : spaces[index].readKeys
+    guard isExpected(header) else {
+      counts.drops.mismatched += 1
+      return nil
+    }
+    let found =
+      switch level {
+      case .zeroRTT: earlyReadKeys(packet, path: path, ecn: ecn)
+      case .initial: initialReadKeys(header.version)
+      default: spaces[index].readKeys
+      }
     guard let keys = found else {
       if level != .zeroRTT { wait(packet, isGone: spaces[index].isDiscarded, path: path, ecn: ecn) }
       return nil
@@ -173,6 +183,7 @@ extension Connection {
       return nil
     }
     guard checkReserved(unprotected) else { return nil }
+    if level == .initial { noteVersion(header.version) }
     return OpenedPacket(payload: payload, packetNumber: number, level: level, space: index)
   }
 
@@ -208,6 +219,7 @@ extension Connection {
       return nil
     }
     guard checkReserved(unprotected) else { return nil }
+    spin.received(unprotected.spin, number, at: role)
     if which == .current {
       oneRTT!.openedCurrent(number)
     } else {
@@ -316,21 +328,24 @@ extension Connection {
   private mutating func receiveVersionNegotiation(_ packet: UnsafeRawBufferPointer, _ header: PacketHeader) {
     // RFC 9000 §6.2: "A client MUST discard any Version Negotiation packet if it has received and successfully processed
     // any other packet, including an earlier Version Negotiation packet." and one that "lists the QUIC version selected
-    // by the client".
+    // by the client". RFC 9368 §4: "A client that makes a connection attempt based on information received from a Version
+    // Negotiation packet MUST ignore any Version Negotiation packets it receives in response to that connection attempt."
     guard role == .client, !hasProcessedPacket, retrySourceID == nil, localIDs.contains(header.destinationID),
-      peerIDs.id(0) == header.sourceID, let versions = VersionNegotiation.versions(packet, header: header),
-      !versions.contains(.v1)
+      peerIDs.id(0) == header.sourceID, !configuration.followsVersionNegotiation,
+      let versions = VersionNegotiation.versions(packet, header: header), !versions.contains(originalVersion)
     else {
       counts.drops.mismatched += 1
       return
     }
-    finish(.versionMismatch)
+    finish(.versionMismatch(offered: versions))
   }
 
   private mutating func receiveRetry(_ packet: UnsafeRawBufferPointer, _ header: PacketHeader, now: Instant) {
     // RFC 9000 §17.2.5.2: "A client MUST accept and process at most one Retry packet for each connection attempt." and
-    // discards those that come after an Initial packet of the server's.
-    guard role == .client, !hasProcessedPacket, retrySourceID == nil, localIDs.contains(header.destinationID),
+    // discards those that come after an Initial packet of the server's. RFC 9369 §4.1: "The client ignores Retry packets
+    // using other versions."
+    guard role == .client, !hasProcessedPacket, retrySourceID == nil, header.version == originalVersion,
+      localIDs.contains(header.destinationID),
       Retry.isValid(packet, header: header, originalDestinationID: originalDestinationID)
     else {
       counts.drops.mismatched += 1
@@ -339,7 +354,7 @@ extension Connection {
     retrySourceID = header.sourceID
     initialToken = [UInt8](header.token)
     peerIDs.replaceFirst(header.sourceID)
-    installInitialKeys(destination: header.sourceID)
+    installInitialKeys()
     repeatEarlyData()
     recovery.onRetry(now: now)
     spaces[0].cryptoSend.loseEverything()

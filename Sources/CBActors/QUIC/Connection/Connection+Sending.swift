@@ -51,6 +51,7 @@ extension Connection {
   private mutating func hasApplicationFrames() -> Bool {
     streams.hasFrames || !outgoingDatagrams.isEmpty || isPingDue || isHandshakeDoneDue
       || (isNewTokenDue && active.isValidated)
+      || ackRequests?.due != nil
       || !localIDs.announcing.isEmpty || !peerIDs.retiring.isEmpty
   }
 

@@ -13,7 +13,8 @@ extension Connection {
       case .mtuProbe(let size):
         if mtu.probeAcknowledged(Int(size)) { applyMTU() }
       case .maxData, .maxStreamData, .maxStreams, .dataBlocked, .streamDataBlocked, .streamsBlocked, .stopSending,
-        .newConnectionID, .newToken, .handshakeDone, .pathChallenge, .pathResponse, .datagram, .ping:
+        .newConnectionID, .newToken, .handshakeDone, .pathChallenge, .pathResponse, .datagram, .ping,
+        .ackFrequency:
         break
       }
     }
@@ -45,6 +46,7 @@ extension Connection {
     case .newConnectionID(let sequence): localIDs.announcementLost(sequence)
     case .retireConnectionID(let sequence): peerIDs.retirementLost(sequence)
     case .handshakeDone: isHandshakeDoneDue = true
+    case .ackFrequency(let sequence): ackRequests?.lost(sequence)
     // Another one: it is for where the client is now.
     case .newToken: isNewTokenDue = true
     case .datagram: counts.datagramsLost += 1

@@ -1,7 +1,7 @@
-import PacketCrypto
+public import PacketCrypto
 public import Wire
 
-/// One QUIC version 1 connection (RFC 9000, 9001, 9002, 9221), sans-IO.
+/// One QUIC connection of version 1 or 2 (RFC 9000, 9001, 9002, 9221, 9369), sans-IO.
 ///
 /// Its owner feeds it datagrams, instants and the application's calls; after each it sends what
 /// ``transmit(into:maxSegments:now:)`` yields until that is nil, drains ``nextEvent()``, and calls
@@ -61,6 +61,25 @@ public struct Connection: ~Copyable {
   /// The server still accepts packets for the ID that the client made up.
   var isOriginalIDRouted: Bool
 
+  // Versions (RFC 9368).
+  /// What the client began with: that of Retry and 0-RTT packets.
+  public let originalVersion: Version
+  /// What packets are sent in: the negotiated version once that is known.
+  public internal(set) var version: Version
+  /// A client has seen which version the server chose.
+  var isVersionSettled = false
+  /// For Initial packets of the original version when another was negotiated.
+  var originalInitialKeys: ProtectionKeys?
+  /// What everything arbitrary is made from: reserved values, bits that nobody should read.
+  let greaseSeed: UInt64
+  /// The peer takes packets whose Fixed Bit is clear.
+  var clearsFixedBit = false
+  var spin: SpinBit
+  /// How we ask the peer to acknowledge; nil when it does not take ACK_FREQUENCY.
+  var ackRequests: AckRequests?
+  /// The largest Sequence Number of the peer's ACK_FREQUENCY frames.
+  var largestAckFrequency: UInt64?
+
   // Handshake.
   public internal(set) var isHandshakeComplete = false
   /// RFC 9001 §4.1.2.
@@ -117,7 +136,7 @@ public struct Connection: ~Copyable {
     let destination = ConnectionID(entropy.bytes(8))!
     self.init(
       role: .client, configuration, tls, path, now, entropy, destination: destination, original: destination,
-      isPathValidated: true)
+      version: configuration.firstVersion(resuming: tls.resumedVersion), isPathValidated: true)
     // RFC 9000 §8.1.3: "The client MUST include the token in all Initial packets it sends, unless a Retry replaces the
     // token with a newer one."
     initialToken = token
@@ -133,12 +152,12 @@ public struct Connection: ~Copyable {
   ) {
     self.init(
       role: .server, configuration, tls, path, now, entropy, destination: initial.sourceID,
-      original: initial.originalDestinationID, isPathValidated: initial.isAddressValidated)
+      original: initial.originalDestinationID, version: initial.version, isPathValidated: initial.isAddressValidated)
     // The client's ID is believed once a packet with it proves authentic: the datagram that began this may be damaged.
     retrySourceID = initial.retrySourceID
     isOriginalIDRouted = true
     routedInitialID = initial.destinationID
-    installInitialKeys(destination: initial.destinationID)
+    installInitialKeys()
     events.append(.connectionIDIssued(initial.destinationID))
     logStart()
     start()
@@ -150,7 +169,8 @@ public struct Connection: ~Copyable {
 
   private init(
     role: Role, _ configuration: Configuration, _ tls: any TLSSession, _ path: Path, _ now: Instant,
-    _ entropy: any EntropySource, destination: ConnectionID, original: ConnectionID, isPathValidated: Bool
+    _ entropy: any EntropySource, destination: ConnectionID, original: ConnectionID, version: Version,
+    isPathValidated: Bool
   ) {
     self.role = role
     self.configuration = configuration
@@ -176,6 +196,10 @@ public struct Connection: ~Copyable {
     localIDs = LocalConnectionIDs(configuration: configuration, entropy: entropy)
     peerIDs = PeerConnectionIDs(first: destination, limit: Int(Self.activeConnectionIDLimit(configuration)))
     originalDestinationID = original
+    originalVersion = version
+    self.version = version
+    greaseSeed = entropy.nextUInt64()
+    spin = SpinBit(isAsked: configuration.spins, seed: greaseSeed)
     isOriginalIDRouted = false
     active = PathState(path, role: role, isValidated: isPathValidated, peerIDSequence: 0)
     clock = now

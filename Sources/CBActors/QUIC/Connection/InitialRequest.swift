@@ -1,3 +1,5 @@
+public import PacketCrypto
+
 /// A client's first Initial packet that an ``Endpoint`` accepted: what a server's ``Connection`` begins with.
 public struct InitialRequest: Hashable, Sendable {
   /// The Destination Connection ID that the packet carries: Initial keys are derived from it.
@@ -10,11 +12,14 @@ public struct InitialRequest: Hashable, Sendable {
   public var retrySourceID: ConnectionID?
   /// A token has proved that the client receives at its address (RFC 9000 §8.1.2).
   public var isAddressValidated: Bool
+  /// Of the packet.
+  public var version: Version
 
   public init(
     destinationID: ConnectionID, sourceID: ConnectionID, originalDestinationID: ConnectionID? = nil,
-    retrySourceID: ConnectionID? = nil, isAddressValidated: Bool = false
+    retrySourceID: ConnectionID? = nil, isAddressValidated: Bool = false, version: Version = .v1
   ) {
+    self.version = version
     self.destinationID = destinationID
     self.sourceID = sourceID
     self.originalDestinationID = originalDestinationID ?? destinationID

@@ -1,12 +1,25 @@
 import PacketCrypto
 import Wire
 
+/// How many packets one key may seal, and how many that are not authentic a connection may bear (RFC 9001 §6.6).
+struct AEADLimits {
+  let confidentiality: UInt64
+  let integrity: UInt64
+
+  init(_ suite: CipherSuite, _ configuration: Configuration) {
+    confidentiality = min(suite.confidentialityLimit, configuration.confidentialityLimit ?? .max)
+    integrity = min(suite.integrityLimit, configuration.integrityLimit ?? .max)
+  }
+}
+
 /// The keys of 1-RTT packets and their updates (RFC 9001 §6).
 ///
 /// A class, though only one connection ever holds it: each packet borrows its keys, and one reference is cheaper to
 /// hold on to than each key's own.
 final class OneRTTKeys {
   let suite: CipherSuite
+  private let version: Version
+  private let limits: AEADLimits
   private var readSecret: TrafficSecret?
   private var writeSecret: TrafficSecret
   /// Nil at a server until the client's Finished: until then it only writes.
@@ -33,23 +46,25 @@ final class OneRTTKeys {
   private var sealed: UInt64 = 0
   private(set) var failures: UInt64 = 0
 
-  init(suite: CipherSuite, write: TrafficSecret) {
+  init(suite: CipherSuite, version: Version, limits: AEADLimits, write: TrafficSecret) {
     self.suite = suite
+    self.version = version
+    self.limits = limits
     writeSecret = write
-    writeHeader = ProtectionKeys(suite: suite, secret: write)
-    self.write = GenerationKey(suite: suite, secret: write)
+    writeHeader = ProtectionKeys(suite: suite, secret: write, version: version)
+    self.write = GenerationKey(suite: suite, secret: write, version: version)
   }
 
   func installRead(_ secret: TrafficSecret) {
-    readHeader = ProtectionKeys(suite: suite, secret: secret)
-    current = GenerationKey(suite: suite, secret: secret)
+    readHeader = ProtectionKeys(suite: suite, secret: secret, version: version)
+    current = GenerationKey(suite: suite, secret: secret, version: version)
     prepareNext(after: secret)
   }
 
   private func prepareNext(after secret: TrafficSecret) {
-    let following = secret.nextGeneration(suite: suite)
+    let following = secret.nextGeneration(suite: suite, version: version)
     readSecret = following
-    next = GenerationKey(suite: suite, secret: following)
+    next = GenerationKey(suite: suite, secret: following, version: version)
   }
 
   /// The Key Phase bit of packets sent now.
@@ -103,8 +118,8 @@ final class OneRTTKeys {
   }
 
   private func advanceWrite() {
-    writeSecret = writeSecret.nextGeneration(suite: suite)
-    write = GenerationKey(suite: suite, secret: writeSecret)
+    writeSecret = writeSecret.nextGeneration(suite: suite, version: version)
+    write = GenerationKey(suite: suite, secret: writeSecret, version: version)
     writeGeneration += 1
     writeStart = nil
     isWriteAcknowledged = false
@@ -129,13 +144,13 @@ final class OneRTTKeys {
   func willSeal(_ packetNumber: UInt64, interval: UInt64?) -> WriteBudget {
     if writeStart == nil { writeStart = packetNumber }
     sealed += 1
-    let limit = suite.confidentialityLimit
+    let limit = limits.confidentiality
     if sealed >= limit { return .exhausted }
     return sealed >= min(interval ?? .max, limit / 2) ? .updateDue : .plenty
   }
 
   /// The present key has sealed as many packets as it may.
-  var isExhausted: Bool { sealed >= suite.confidentialityLimit }
+  var isExhausted: Bool { sealed >= limits.confidentiality }
 
   func acknowledged(largest: UInt64) {
     if let writeStart, largest >= writeStart { isWriteAcknowledged = true }
@@ -144,7 +159,7 @@ final class OneRTTKeys {
   /// A packet was not authentic. False when there have been too many (RFC 9001 §6.6).
   func failed() -> Bool {
     failures += 1
-    return failures < suite.integrityLimit
+    return failures <= limits.integrity
   }
 
   func dropPrevious() {

@@ -5,14 +5,16 @@ final class ProtectionKeys {
   let packet: PacketKey
   let header: HeaderProtectionKey
 
-  init(suite: CipherSuite, secret: TrafficSecret) {
-    packet = PacketKey(suite: suite, secret: secret)
-    header = HeaderProtectionKey(suite: suite, secret: secret)
+  init(suite: CipherSuite, secret: TrafficSecret, version: Version) {
+    packet = PacketKey(suite: suite, secret: secret, version: version)
+    header = HeaderProtectionKey(suite: suite, secret: secret, version: version)
   }
 }
 
 /// A packet key that a later generation will replace; the header-protection key stays.
 final class GenerationKey {
   let key: PacketKey
-  init(suite: CipherSuite, secret: TrafficSecret) { key = PacketKey(suite: suite, secret: secret) }
+  init(suite: CipherSuite, secret: TrafficSecret, version: Version) {
+    key = PacketKey(suite: suite, secret: secret, version: version)
+  }
 }

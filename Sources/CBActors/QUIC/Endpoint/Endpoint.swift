@@ -1,4 +1,4 @@
-import PacketCrypto
+public import PacketCrypto
 public import Wire
 
 /// Sorts the datagrams of one UDP socket, or of one shard of it, to the connections that they belong to
@@ -14,6 +14,8 @@ public struct Endpoint<Handle> {
     public var connectionIDLength = 8
     /// What Retry's connection IDs begin with; the same as the connections' `connectionIDPrefix`.
     public var connectionIDPrefix: [UInt8] = []
+    /// The versions of QUIC spoken; the same as the connections' `versions`.
+    public var versions = Version.supported
     public var retry = RetryPolicy.underLoad(halfOpen: 1_000)
     /// Beyond so many unfinished handshakes no connection is accepted, not even one with a token.
     public var maximumHalfOpen = 10_000
@@ -132,7 +134,9 @@ public struct Endpoint<Handle> {
     if header.version == nil, let handle = peers[path.remote] { return .connection(handle) }
     guard let version = header.version else { return resetIfKnown(datagram, header, now: now, reply: reply) }
     guard configuration.acceptsConnections else { return drop(.unknownConnection) }
-    guard version.isSupported else { return negotiate(datagram, header, version, now: now, reply: reply) }
+    guard configuration.versions.contains(version) else {
+      return negotiate(datagram, header, version, now: now, reply: reply)
+    }
     return begin(datagram, path, now: now, reply: reply)
   }
 
@@ -177,7 +181,7 @@ public struct Endpoint<Handle> {
     guard version != .negotiation, datagram.count >= MTUDiscovery.base else { return drop(.unsupportedVersion) }
     guard mayReply(now) else { return drop(.rateLimited) }
     var writer = ByteWriter(reply)
-    VersionNegotiation.write(to: &writer, answering: header, entropy: entropy)
+    VersionNegotiation.write(to: &writer, answering: header, versions: configuration.versions, entropy: entropy)
     return writer.overflowed ? drop(.unsupportedVersion) : .reply(byteCount: writer.count)
   }
 
@@ -192,7 +196,8 @@ public struct Endpoint<Handle> {
     guard header.type == .initial else { return drop(.unknownConnection) }
     guard datagram.count >= MTUDiscovery.base else { return drop(.smallInitial) }
     guard halfOpen < configuration.maximumHalfOpen else { return drop(.refused) }
-    var request = InitialRequest(destinationID: header.destinationID, sourceID: header.sourceID)
+    var request = InitialRequest(
+      destinationID: header.destinationID, sourceID: header.sourceID, version: header.version)
     switch verdict(header, path, now) {
     case .retry(let originalDestinationID, let retrySourceID):
       request.originalDestinationID = originalDestinationID
@@ -227,8 +232,10 @@ public struct Endpoint<Handle> {
     _ header: PacketHeader, now: Instant, reply: UnsafeMutableRawBufferPointer
   ) -> Route {
     guard mayReply(now) else { return drop(.rateLimited) }
-    let secrets = header.destinationID.withUnsafeBytes { InitialSecrets(destinationConnectionID: $0) }
-    let keys = ProtectionKeys(suite: InitialSecrets.suite, secret: secrets.server)
+    let secrets = header.destinationID.withUnsafeBytes {
+      InitialSecrets(version: header.version, destinationConnectionID: $0)
+    }
+    let keys = ProtectionKeys(suite: InitialSecrets.suite, secret: secrets.server, version: header.version)
     var writer = ByteWriter(reply)
     let start = writer.beginLongPacket(
       .initial, version: header.version, destinationID: header.sourceID, sourceID: header.destinationID,
@@ -264,7 +271,8 @@ public struct Endpoint<Handle> {
     var writer = ByteWriter(reply)
     token.withUnsafeBytes {
       Retry.write(
-        to: &writer, destinationID: header.sourceID, sourceID: id, originalDestinationID: header.destinationID,
+        to: &writer, version: header.version, destinationID: header.sourceID, sourceID: id,
+        originalDestinationID: header.destinationID,
         token: $0, entropy: entropy)
     }
     guard !writer.overflowed else { return drop(.malformed) }

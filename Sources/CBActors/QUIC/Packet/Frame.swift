@@ -24,6 +24,8 @@ public enum Frame {
   case connectionClose(ConnectionCloseFrame)
   case handshakeDone
   case datagram(UnsafeRawBufferPointer)
+  case ackFrequency(AckFrequencyFrame)
+  case immediateAck
 }
 
 extension Frame {
@@ -41,6 +43,26 @@ extension Frame {
     case .pathChallenge, .pathResponse, .newConnectionID, .padding: true
     default: false
     }
+  }
+}
+
+/// ACK_FREQUENCY (draft-ietf-quic-ack-frequency §4): how the sender of data would have it acknowledged.
+public struct AckFrequencyFrame: Hashable, Sendable {
+  public var sequence: UInt64
+  /// Ack-eliciting packets that may come without an acknowledgement.
+  public var ackElicitingThreshold: UInt64
+  /// Microseconds.
+  public var requestedMaxAckDelay: UInt64
+  /// How far a packet may be overtaken before an acknowledgement is due at once; 0 is any distance.
+  public var reorderingThreshold: UInt64
+
+  public init(
+    sequence: UInt64, ackElicitingThreshold: UInt64, requestedMaxAckDelay: UInt64, reorderingThreshold: UInt64
+  ) {
+    self.sequence = sequence
+    self.ackElicitingThreshold = ackElicitingThreshold
+    self.requestedMaxAckDelay = requestedMaxAckDelay
+    self.reorderingThreshold = reorderingThreshold
   }
 }
 

@@ -26,8 +26,8 @@ public struct FrameReader {
       return nil
     }
     hasReadAny = true
-    // Every type known is one byte long; a longer encoding goes the slow way to its error.
-    guard first < 0x40 else { throw longTypeError() }
+    // Every type known but one is one byte long; a longer encoding goes the slow way.
+    guard first < 0x40 else { return try readLongType() }
     let type = UInt64(first)
     guard FrameType.isPermitted(type, at: level) else {
       // RFC 9000 §12.4: "An endpoint MUST treat receipt of a frame in a packet type that is not permitted as a
@@ -68,6 +68,7 @@ public struct FrameReader {
     case FrameType.pathResponse: return reader.readUInt64().map { .pathResponse($0) }
     case FrameType.connectionClose, FrameType.connectionCloseApplication: return readConnectionClose(type)
     case FrameType.handshakeDone: return .handshakeDone
+    case FrameType.immediateAck: return .immediateAck
     default:
       // RFC 9000 §12.4: "An endpoint MUST treat the receipt of a frame of unknown type as a connection error of
       // type FRAME_ENCODING_ERROR."
@@ -190,14 +191,24 @@ extension FrameReader {
 // MARK: Errors
 
 extension FrameReader {
-  @inline(never) private mutating func longTypeError() -> TransportError {
+  @inline(never) private mutating func readLongType() throws(TransportError) -> Frame {
     let start = reader.offset
-    guard let type = reader.readVarint() else { return Self.encodingError("truncated frame type", 0) }
+    guard let type = reader.readVarint() else { throw Self.encodingError("truncated frame type", 0) }
     // RFC 9000 §12.4: "a frame type MUST use the shortest possible encoding"
     guard reader.offset - start == Varint.length(of: type) else {
-      return Self.violation("frame type not in its shortest encoding", type)
+      throw Self.violation("frame type not in its shortest encoding", type)
     }
-    return Self.encodingError("unknown frame type", type)
+    guard type == FrameType.ackFrequency else { throw Self.encodingError("unknown frame type", type) }
+    guard FrameType.isPermitted(type, at: level) else {
+      throw Self.violation("frame not permitted in this packet type", type)
+    }
+    guard let sequence = reader.readVarint(), let threshold = reader.readVarint(), let delay = reader.readVarint(),
+      let reordering = reader.readVarint()
+    else { throw Self.encodingError("truncated or malformed frame", type) }
+    return .ackFrequency(
+      AckFrequencyFrame(
+        sequence: sequence, ackElicitingThreshold: threshold, requestedMaxAckDelay: delay,
+        reorderingThreshold: reordering))
   }
 
   @inline(never) private static func encodingError(_ reason: String, _ type: UInt64) -> TransportError {

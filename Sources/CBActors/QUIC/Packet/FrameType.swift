@@ -1,4 +1,4 @@
-/// The frame types of RFC 9000 §19 and RFC 9221 §4.
+/// The frame types of RFC 9000 §19, RFC 9221 §4 and draft-ietf-quic-ack-frequency.
 public enum FrameType {
   public static let padding: UInt64 = 0x00
   public static let ping: UInt64 = 0x01
@@ -25,8 +25,11 @@ public enum FrameType {
   public static let connectionClose: UInt64 = 0x1c
   public static let connectionCloseApplication: UInt64 = 0x1d
   public static let handshakeDone: UInt64 = 0x1e
+  public static let immediateAck: UInt64 = 0x1f
   /// DATAGRAM is 0x30 and 0x31: the low bit is LEN (RFC 9221 §4).
   public static let datagram: UInt64 = 0x30
+  /// The only type known that takes two bytes.
+  public static let ackFrequency: UInt64 = 0xaf
 
   static let streamFin: UInt64 = 0x01
   static let streamLength: UInt64 = 0x02
@@ -44,12 +47,14 @@ public enum FrameType {
     case .initial, .handshake:
       switch type {
       case padding, ping, ack, ackECN, crypto, connectionClose: return true
-      case ...handshakeDone, datagram...(datagram + 1): return false
+      case ...immediateAck, datagram...(datagram + 1), ackFrequency: return false
       default: return true
       }
     case .zeroRTT:
       switch type {
       case ack, ackECN, crypto, newToken, retireConnectionID, pathResponse, handshakeDone: return false
+      // ack-frequency §3: "ACK_FREQUENCY and IMMEDIATE_ACK frames cannot be sent in 0-RTT packets"
+      case immediateAck, ackFrequency: return false
       default: return true
       }
     }

@@ -97,6 +97,15 @@ extension ByteWriter {
   /// HANDSHAKE_DONE (RFC 9000 §19.20).
   public mutating func writeHandshakeDone() { writeVarint(FrameType.handshakeDone) }
 
+  /// ACK_FREQUENCY (draft-ietf-quic-ack-frequency §4).
+  public mutating func writeAckFrequency(_ frame: AckFrequencyFrame) {
+    writeFrame(FrameType.ackFrequency, frame.sequence, frame.ackElicitingThreshold, frame.requestedMaxAckDelay)
+    writeVarint(frame.reorderingThreshold)
+  }
+
+  /// IMMEDIATE_ACK (draft-ietf-quic-ack-frequency §5).
+  public mutating func writeImmediateAck() { writeVarint(FrameType.immediateAck) }
+
   private mutating func writeReason(_ reason: String) {
     var text = Substring(reason)
     let room = min(256, max(0, remaining - 2))

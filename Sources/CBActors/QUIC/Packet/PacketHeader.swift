@@ -1,7 +1,7 @@
 public import PacketCrypto
 import Wire
 
-/// The types of packets (RFC 9000 §17), by the two type bits where they have any.
+/// The types of packets (RFC 9000 §17), by the two type bits that version 1 gives them where they have any.
 public enum PacketType: UInt8, Sendable {
   case initial = 0
   case zeroRTT = 1
@@ -25,6 +25,18 @@ extension PacketType {
   }
 }
 
+extension PacketType {
+  /// The type bits of a long header, 0 to 3: RFC 9369 §3.2 moves each one on.
+  @inlinable func bits(in version: Version) -> UInt8 { version == .v2 ? (rawValue + 1) & 0x03 : rawValue }
+
+  /// The type that the two bits of a long header's first byte mean.
+  @inlinable init(longHeader first: UInt8, _ version: Version) {
+    let bits = first >> 4 & 0x03
+    // Proof for the unwrap: two bits are 0 to 3, and each is a case.
+    self.init(rawValue: version == .v2 ? (bits &- 1) & 0x03 : bits)!
+  }
+}
+
 /// Why the bytes at the head of a datagram are no packet of ours. Never a connection error: they are dropped and
 /// counted, since no key vouches for them.
 public enum PacketHeaderError: Error, Hashable, Sendable {
@@ -43,6 +55,7 @@ public enum PacketHeaderError: Error, Hashable, Sendable {
 /// The unprotected part of the first packet in a datagram (RFC 9000 §17).
 public struct PacketHeader {
   public let type: PacketType
+  /// A short header says none: then this means nothing.
   public let version: Version
   public let destinationID: ConnectionID
   /// Empty in a short header.
@@ -59,13 +72,19 @@ public struct PacketHeader {
   ///
   /// Coalesced packets are read by calling again with what follows ``packetLength``.
   ///
-  /// - Parameter shortIDLength: how long the connection IDs are that this endpoint issues.
-  public init(_ datagram: UnsafeRawBufferPointer, shortIDLength: Int) throws(PacketHeaderError) {
+  /// - Parameters:
+  ///   - shortIDLength: how long the connection IDs are that this endpoint issues.
+  ///   - takesAnyFixedBit: the sender was told that it may clear the Fixed Bit (RFC 9287 §3).
+  public init(
+    _ datagram: UnsafeRawBufferPointer, shortIDLength: Int, takesAnyFixedBit: Bool = false
+  ) throws(PacketHeaderError) {
     guard let first = datagram.first else { throw .truncated }
+    // What follows looks at the Fixed Bit alone, so that one that may be clear is taken for set.
+    let seen = takesAnyFixedBit ? first | 0x40 : first
     if first & 0x80 == 0 {
-      try self.init(short: datagram, first: first, idLength: shortIDLength)
+      try self.init(short: datagram, first: seen, idLength: shortIDLength)
     } else {
-      try self.init(long: datagram, first: first)
+      try self.init(long: datagram, first: seen)
     }
   }
 
@@ -112,8 +131,7 @@ public struct PacketHeader {
     // RFC 9000 §17.2: "Packets containing a zero value for this bit are not valid packets in this version and MUST be
     // discarded."
     guard first & 0x40 != 0 else { throw .fixedBitUnset }
-    // Proof for the unwrap: two bits are 0 to 3, and each is a case.
-    type = PacketType(rawValue: first >> 4 & 0x03)!
+    type = PacketType(longHeader: first, version)
 
     var reader = ByteReader(UnsafeRawBufferPointer(rebasing: datagram[invariant.length...]))
     if type == .retry {

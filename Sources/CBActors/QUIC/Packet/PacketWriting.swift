@@ -42,13 +42,13 @@ extension ByteWriter {
   ///   - packetNumberLength: 1 to 4 bytes.
   public mutating func beginLongPacket(
     _ type: PacketType, version: Version = .v1, destinationID: ConnectionID, sourceID: ConnectionID,
-    token: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0), packetNumber: UInt64,
-    packetNumberLength: Int
+    token: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0), fixedBit: Bool = true,
+    packetNumber: UInt64, packetNumberLength: Int
   ) -> PacketStart {
     precondition(type.rawValue <= PacketType.handshake.rawValue && (1...4).contains(packetNumberLength))
     let start = count
     // RFC 9000 §17.2: "The value included prior to protection MUST be set to 0." (the two reserved bits)
-    write(0xc0 | type.rawValue << 4 | UInt8(packetNumberLength - 1))
+    write((fixedBit ? 0xc0 : 0x80) | type.bits(in: version) << 4 | UInt8(packetNumberLength - 1))
     write(version.rawValue)
     write(destinationID)
     write(sourceID)
@@ -68,11 +68,12 @@ extension ByteWriter {
   /// The short header of a 1-RTT packet (RFC 9000 §17.3.1).
   @inline(__always)
   public mutating func beginShortPacket(
-    destinationID: ConnectionID, spin: Bool = false, keyPhase: Bool, packetNumber: UInt64, packetNumberLength: Int
+    destinationID: ConnectionID, fixedBit: Bool = true, spin: Bool = false, keyPhase: Bool, packetNumber: UInt64,
+    packetNumberLength: Int
   ) -> PacketStart {
     precondition((1...4).contains(packetNumberLength))
     let start = count
-    write(UInt8(0x40 | (spin ? 0x20 : 0) | (keyPhase ? 0x04 : 0)) | UInt8(packetNumberLength - 1))
+    write(UInt8((fixedBit ? 0x40 : 0) | (spin ? 0x20 : 0) | (keyPhase ? 0x04 : 0)) | UInt8(packetNumberLength - 1))
     destinationID.withUnsafeBytes { write($0) }
     let packetNumberOffset = count
     write(packetNumber: packetNumber, length: packetNumberLength)

@@ -17,7 +17,7 @@ public enum Retry {
     let start = writer.count
     var unused: UInt8 = 0
     withUnsafeMutableBytes(of: &unused) { entropy.fill($0) }
-    writer.write(0xf0 | unused & 0x0f)
+    writer.write(0xc0 | PacketType.retry.bits(in: version) << 4 | unused & 0x0f)
     writer.write(version.rawValue)
     writer.write(destinationID)
     writer.write(sourceID)

@@ -1,6 +1,7 @@
+public import PacketCrypto
 public import Wire
 
-/// The transport parameters of one endpoint (RFC 9000 §18.2, RFC 9221 §3).
+/// The transport parameters of one endpoint (RFC 9000 §18.2, RFC 9221 §3, RFC 9287 §3, RFC 9368 §3).
 ///
 /// A parameter that is absent has its default here. Durations are kept in the wire's units.
 public struct TransportParameters: Hashable, Sendable {
@@ -34,8 +35,27 @@ public struct TransportParameters: Hashable, Sendable {
   public var retrySourceConnectionID: ConnectionID?
   /// Bytes of a whole DATAGRAM frame; 0 means that none is accepted (RFC 9221 §3).
   public var maxDatagramFrameSize: UInt64 = 0
+  public var versionInformation: VersionInformation?
+  /// The sender takes packets whose Fixed Bit is clear (RFC 9287 §3).
+  public var greaseQUICBit = false
+  /// Microseconds; nil when the sender takes no ACK_FREQUENCY (draft-ietf-quic-ack-frequency §3).
+  public var minAckDelay: UInt64?
+  /// What a reserved parameter is made from, which peers must ignore (RFC 9000 §18.1). Never read from a peer.
+  public var reservedSeed: UInt64?
 
   public init() {}
+}
+
+/// Version Information (RFC 9368 §3).
+public struct VersionInformation: Hashable, Sendable {
+  public var chosen: Version
+  /// A client's in the order of its preference; a server's in none.
+  public var available: [Version]
+
+  public init(chosen: Version, available: [Version]) {
+    self.chosen = chosen
+    self.available = available
+  }
 }
 
 /// RFC 9000 §18.2, preferred_address.
@@ -56,7 +76,7 @@ public struct PreferredAddress: Hashable, Sendable {
 }
 
 extension TransportParameters {
-  /// RFC 9000 §18.2, RFC 9221 §3.
+  /// RFC 9000 §18.2, RFC 9221 §3, RFC 9368 §3, RFC 9287 §3.
   enum ID: UInt64 {
     case originalDestinationConnectionID = 0x00
     case maxIdleTimeout = 0x01
@@ -75,15 +95,21 @@ extension TransportParameters {
     case activeConnectionIDLimit = 0x0e
     case initialSourceConnectionID = 0x0f
     case retrySourceConnectionID = 0x10
+    case versionInformation = 0x11
     case maxDatagramFrameSize = 0x20
+    case greaseQUICBit = 0x2ab2
+    case minAckDelay = 0xff04_de1b
   }
 }
 
 extension TransportParameters {
   /// The parameters as a TLS extension carries them. Those at their default are left out.
   public func encoded() -> [UInt8] {
-    // The longest there can be: 18 parameters, of which the preferred address has 61 bytes and no other more than 20.
-    withUnsafeTemporaryAllocation(byteCount: 512, alignment: 8) { memory in
+    // Beside the versions the longest there can be: 21 parameters, of which the preferred address has 61 bytes and no
+    // other more than 20.
+    withUnsafeTemporaryAllocation(
+      byteCount: 512 + 4 * (versionInformation?.available.count ?? 0), alignment: 8
+    ) { memory in
       var writer = ByteWriter(memory)
       write(to: &writer)
       return [UInt8](writer.written)
@@ -130,6 +156,32 @@ extension TransportParameters {
       writer.writeVarint(UInt64(4 + 2 + 16 + 2 + 1 + preferredAddress.connectionID.length + StatelessResetToken.length))
       preferredAddress.write(to: &writer)
     }
+    if let versionInformation {
+      writer.writeVarint(ID.versionInformation.rawValue)
+      writer.writeVarint(UInt64(4 * (1 + versionInformation.available.count)))
+      writer.write(versionInformation.chosen.rawValue)
+      for version in versionInformation.available { writer.write(version.rawValue) }
+    }
+    if greaseQUICBit {
+      writer.writeVarint(ID.greaseQUICBit.rawValue)
+      writer.writeVarint(0)
+    }
+    if let minAckDelay {
+      let value = min(minAckDelay, Varint.max)
+      writer.writeVarint(ID.minAckDelay.rawValue)
+      writer.writeVarint(UInt64(Varint.length(of: value)))
+      writer.writeVarint(value)
+    }
+    if let reservedSeed { writeReserved(reservedSeed, to: &writer) }
+  }
+
+  /// RFC 9000 §18.1: "Transport parameters with an identifier of the form 31 * N + 27 for integer values of N are reserved
+  /// to exercise the requirement that unknown transport parameters be ignored." Up to seven bytes of nothing.
+  private func writeReserved(_ seed: UInt64, to writer: inout ByteWriter) {
+    writer.writeVarint(31 * (seed >> 8 & 0xff_ffff) + 27)
+    let length = Int(seed & 0x07)
+    writer.writeVarint(UInt64(length))
+    for index in 0..<length { writer.write(UInt8(truncatingIfNeeded: seed >> (8 * index))) }
   }
 }
 

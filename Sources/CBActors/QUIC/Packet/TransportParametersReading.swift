@@ -1,3 +1,4 @@
+import PacketCrypto
 import Wire
 
 extension TransportParameters {
@@ -10,7 +11,7 @@ extension TransportParameters {
   public init(_ encoded: UnsafeRawBufferPointer, from sender: Role) throws(TransportError) {
     self.init()
     var reader = ByteReader(encoded)
-    // One bit for each identifier below 64, which all known ones are.
+    // One bit for each identifier below 62, which all known ones but two are.
     var seen: UInt64 = 0
     while !reader.isAtEnd {
       guard let number = reader.readVarint(), let value = reader.readVarintPrefixedBytes() else {
@@ -19,12 +20,22 @@ extension TransportParameters {
       // RFC 9000 §7.4.2: "An endpoint MUST ignore transport parameters that it does not support."
       guard let id = ID(rawValue: number) else { continue }
       // RFC 9000 §7.4: "An endpoint MUST NOT send a parameter more than once in a given transport parameters extension."
-      guard seen & 1 << number == 0 else { throw Self.error("\(id) given twice") }
-      seen |= 1 << number
+      let bit: UInt64 = 1 << (id == .greaseQUICBit ? 62 : id == .minAckDelay ? 63 : number)
+      guard seen & bit == 0 else { throw Self.error("\(id) given twice") }
+      seen |= bit
       // RFC 9000 §18.2: "A server MUST treat receipt of any of these transport parameters as a connection error of type
       // TRANSPORT_PARAMETER_ERROR."
       guard sender == .server || !id.isServerOnly else { throw Self.error("\(id) sent by a client") }
-      try read(id, value)
+      if id == .versionInformation {
+        versionInformation = try Self.versions(value, from: sender)
+      } else {
+        try read(id, value)
+      }
+    }
+    // ack-frequency §3: "Endpoints that support this extension MUST treat receipt of a min_ack_delay that is greater than the
+    // max_ack_delay as a connection error of type TRANSPORT_PARAMETER_ERROR."
+    if let minAckDelay, minAckDelay > maxAckDelay * 1_000 {
+      throw Self.error("minAckDelay of \(minAckDelay) µs is more than maxAckDelay of \(maxAckDelay) ms")
     }
     // RFC 9000 §18.2: "A server that chooses a zero-length connection ID MUST NOT provide a preferred address."
     if preferredAddress != nil, initialSourceConnectionID?.length == 0 {
@@ -70,7 +81,33 @@ extension TransportParameters {
     // RFC 9000 §18.2: "The value of the active_connection_id_limit parameter MUST be at least 2."
     case .activeConnectionIDLimit: activeConnectionIDLimit = try Self.integer(id, value, in: 2...Varint.max)
     case .maxDatagramFrameSize: maxDatagramFrameSize = try Self.integer(id, value)
+    case .greaseQUICBit:
+      guard value.isEmpty else { throw Self.error("\(id) is not empty") }
+      greaseQUICBit = true
+    case .minAckDelay: minAckDelay = try Self.integer(id, value)
+    case .versionInformation: break
     }
+  }
+
+  /// RFC 9368 §4: "If that leads to a parsing failure (for example, if it is too short or if its length is not divisible by
+  /// four), then the endpoint MUST close the connection" with a "TRANSPORT_PARAMETER_ERROR".
+  private static func versions(
+    _ value: UnsafeRawBufferPointer, from sender: Role
+  ) throws(TransportError) -> VersionInformation {
+    var reader = ByteReader(value)
+    guard value.count % 4 == 0, let chosen = reader.readUInt32() else { throw error("malformed versionInformation") }
+    var available: [Version] = []
+    while let version = reader.readUInt32() { available.append(Version(rawValue: version)) }
+    // RFC 9368 §4: "If an endpoint receives a Chosen Version equal to zero, or any Available Version equal to zero, it
+    // MUST treat it as a parsing failure."
+    guard chosen != 0, !available.contains(.negotiation) else { throw error("versionInformation with version 0") }
+    let information = VersionInformation(chosen: Version(rawValue: chosen), available: available)
+    // RFC 9368 §4: "If a server receives Version Information where the Chosen Version is not included in Available
+    // Versions, it MUST treat it as a parsing failure."
+    guard sender == .server || available.contains(information.chosen) else {
+      throw error("versionInformation whose chosen version is not available")
+    }
+    return information
   }
 
   private static func integer(

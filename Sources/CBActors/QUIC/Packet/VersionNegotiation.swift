@@ -3,7 +3,7 @@ public import Wire
 
 /// Version Negotiation packets (RFC 8999 §6, RFC 9000 §17.2.1).
 public enum VersionNegotiation {
-  /// Writes the answer to a packet of a version that is not spoken here.
+  /// Writes the answer to a packet of a version that is not spoken here, with a reserved version among those that are.
   ///
   /// RFC 9000 §17.2.1: "The server MUST include the value from the Source Connection ID field of the packet it
   /// receives in the Destination Connection ID field."
@@ -11,15 +11,19 @@ public enum VersionNegotiation {
     to writer: inout ByteWriter, answering header: InvariantHeader, versions: [Version] = Version.supported,
     entropy: any EntropySource
   ) {
-    var random: UInt8 = 0
-    withUnsafeMutableBytes(of: &random) { entropy.fill($0) }
+    let random = entropy.nextUInt64()
     // RFC 9000 §17.2.1: 0x40 is set where QUIC might be multiplexed with other protocols.
-    writer.write(random | 0xc0)
+    writer.write(UInt8(truncatingIfNeeded: random >> 32) | 0xc0)
     writer.write(Version.negotiation.rawValue)
     writer.write(UInt8(truncatingIfNeeded: header.sourceID.count))
     writer.write(header.sourceID)
     writer.write(UInt8(truncatingIfNeeded: header.destinationID.count))
     writer.write(header.destinationID)
+    // RFC 9000 §6.3: clients are kept used to versions that they do not know. One that itself began with a reserved
+    // version must not find it here.
+    var reserved = Version.reserved(UInt32(truncatingIfNeeded: random))
+    if reserved == header.version { reserved = Version.reserved(~reserved.rawValue) }
+    writer.write(reserved.rawValue)
     for version in versions { writer.write(version.rawValue) }
   }
 

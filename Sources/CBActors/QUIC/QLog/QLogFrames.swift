@@ -58,6 +58,12 @@ extension JSONText {
       member("frame_type", "datagram")
       raw(payload: data.count)
     case .handshakeDone: member("frame_type", "handshake_done")
+    case .ackFrequency, .immediateAck:
+      // The draft of qlog has no names for them yet.
+      member("frame_type", "unknown")
+      var type = FrameType.immediateAck
+      if case .ackFrequency = frame { type = FrameType.ackFrequency }
+      member("frame_type_bytes", type)
     case .connectionClose(let close): write(close)
     case .maxData, .maxStreamData, .maxStreams, .dataBlocked, .streamDataBlocked, .streamsBlocked:
       writeLimit(frame)

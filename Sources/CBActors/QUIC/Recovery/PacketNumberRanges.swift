@@ -70,6 +70,17 @@ struct PacketNumberRanges: Sendable {
     return false
   }
 
+  /// The smallest number from `lowest` on that is not in the set and has a larger one in it.
+  func firstMissing(from lowest: UInt64) -> UInt64? {
+    var isBelowAny = false
+    for range in ranges.reversed() {
+      if range.upperBound < lowest { break }
+      if range.lowerBound <= lowest { return isBelowAny ? range.upperBound + 1 : nil }
+      isBelowAny = true
+    }
+    return isBelowAny ? lowest : nil
+  }
+
   /// Forgets every number up to and including `number`.
   mutating func remove(through number: UInt64) {
     var whole = 0

@@ -18,10 +18,12 @@ extension ECNCounts {
 struct ReceivedPackets: Sendable {
   let space: PacketNumberSpace
   /// How long an ack-eliciting 1-RTT packet may wait; what we declared as max_ack_delay.
-  var maxAckDelay: Interval
+  private(set) var maxAckDelay: Interval
   /// An ACK is due after this many ack-eliciting packets (RFC 9000 §13.2.2 recommends 2). More
   /// saves work on both ends in bulk transfers, and costs the peer's congestion control some detail.
-  var ackElicitingThreshold: Int
+  private(set) var ackElicitingThreshold: Int
+  /// How far a packet may be overtaken before an ACK is due at once; 0 is any distance.
+  private(set) var reorderingThreshold: UInt64 = 1
 
   private(set) var ranges = PacketNumberRanges()
   private(set) var ecnCounts = ECNCounts()
@@ -33,6 +35,10 @@ struct ReceivedPackets: Sendable {
   private var unacknowledged = 0
   private var oldestUnacknowledged = Instant.zero
   private var isImmediate = false
+  /// The largest number in an ACK frame of ours, and the largest whose ACK was acknowledged.
+  private var largestAcknowledged: UInt64?
+  private var forgottenThrough: UInt64?
+  private var wasMarked = false
 
   init(_ space: PacketNumberSpace, maxAckDelay: Interval = .milliseconds(25), ackElicitingThreshold: Int = 2) {
     self.space = space
@@ -64,12 +70,47 @@ struct ReceivedPackets: Sendable {
     unacknowledged += 1
     // RFC 9000 §13.2.1: An endpoint MUST acknowledge all ack-eliciting Initial and Handshake packets
     // immediately
-    if space != .applicationData || unacknowledged >= ackElicitingThreshold || ecn == .ce
-      || isOutOfOrder(number)
-    {
+    let isReordered = reorderingThreshold == 1 ? isOutOfOrder(number) : isOutsideWindow(number)
+    largestAckEliciting = max(largestAckEliciting ?? 0, number)
+    if space != .applicationData || unacknowledged >= ackElicitingThreshold || isMark(ecn) || isReordered {
       isImmediate = true
     }
-    largestAckEliciting = max(largestAckEliciting ?? 0, number)
+    wasMarked = ecn == .ce
+  }
+
+  /// ack-frequency §6.3: where fewer ACKs are asked for, "CE-marking only triggers an immediate acknowledgement when there
+  /// is a transition from non-CE-marked to CE-marked."
+  private func isMark(_ ecn: ECN) -> Bool { ecn == .ce && !(wasMarked && isAsked && ackElicitingThreshold > 2) }
+
+  /// The peer has said how it would have its packets acknowledged.
+  private var isAsked = false
+
+  mutating func follow(_ request: AckFrequencyFrame) {
+    isAsked = true
+    ackElicitingThreshold = Int(clamping: request.ackElicitingThreshold &+ 1)
+    maxAckDelay = .microseconds(Int64(clamping: request.requestedMaxAckDelay))
+    reorderingThreshold = request.reorderingThreshold
+  }
+
+  /// IMMEDIATE_ACK: the packet that is being processed is acknowledged without delay.
+  mutating func acknowledgeAtOnce() { isImmediate = true }
+
+  /// ack-frequency §6.2: "An endpoint that receives an ACK_FREQUENCY frame with a non-zero Reordering Threshold value SHOULD
+  /// send an immediate ACK whenever it receives an ack-eliciting, out-of order packet whose packet number is outside the
+  /// reordering window of the peer".
+  private func isOutsideWindow(_ number: UInt64) -> Bool {
+    guard reorderingThreshold > 0 else { return false }
+    var firstUnreported: UInt64 = 0
+    if let largestAcknowledged, largestAcknowledged >= reorderingThreshold {
+      let reported = largestAcknowledged - reorderingThreshold
+      if number <= reported { return true }
+      firstUnreported = reported + 1
+    }
+    if let forgottenThrough { firstUnreported = max(firstUnreported, forgottenThrough + 1) }
+    let newest = max(largestAckEliciting ?? 0, number)
+    guard newest >= reorderingThreshold, let missing = ranges.firstMissing(from: firstUnreported), missing < newest
+    else { return false }
+    return newest - missing >= reorderingThreshold
   }
 
   /// RFC 9000 §13.2.1: an ACK goes out at once when a packet arrives below, or past a gap above,
@@ -101,6 +142,7 @@ struct ReceivedPackets: Sendable {
 
   /// An ACK frame with every range (or as many of the newest as fit) has gone out.
   mutating func ackSent() {
+    largestAcknowledged = largestReceived
     unacknowledged = 0
     isImmediate = false
   }
@@ -112,6 +154,8 @@ struct ReceivedPackets: Sendable {
     // RFC 9000 §13.2.3: A receiver SHOULD include an ACK Range containing the largest received packet
     // number in every ACK frame. So that number's range is never emptied.
     if largestReceived == 0 { return }
-    ranges.remove(through: min(acknowledged, largestReceived - 1))
+    let through = min(acknowledged, largestReceived - 1)
+    ranges.remove(through: through)
+    forgottenThrough = max(forgottenThrough ?? 0, through)
   }
 }

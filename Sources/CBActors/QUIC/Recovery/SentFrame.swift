@@ -23,6 +23,7 @@ enum SentFrame: Hashable, Sendable {
   case pathResponse
   case datagram
   case ping
+  case ackFrequency(sequence: UInt64)
   /// A PING that, padded, probes the path for a larger datagram (RFC 9000 §14.4).
   case mtuProbe(size: UInt16)
 }
