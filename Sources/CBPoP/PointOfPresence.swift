@@ -47,18 +47,22 @@ public struct PointOfPresence: Service {
 
   /// Serves until the service group shuts down, then drains: GOAWAY, a wait for open tunnels, close.
   public func run() async throws {
-    let ring = RingExecutor()
-    try ring.start(name: "ring-0")
+    var rings: [RingExecutor] = []
     do {
-      try await run(on: ring)
+      for index in 0..<settings.transport.ringCount {
+        let ring = RingExecutor()
+        try ring.start(name: "ring-\(index)")
+        rings.append(ring)
+      }
+      try await run(on: rings)
     } catch {
-      await ring.shutdown()
+      for ring in rings { await ring.shutdown() }
       throw error
     }
-    await ring.shutdown()
+    for ring in rings { await ring.shutdown() }
   }
 
-  private func run(on ring: RingExecutor) async throws {
+  private func run(on rings: [RingExecutor]) async throws {
     let counters = RequestCounters()
     let limits = TunnelLimits(total: settings.limits.tunnels, perUser: settings.limits.tunnelsPerUser)
 
@@ -68,7 +72,7 @@ public struct PointOfPresence: Service {
         certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
       let issuers = TrustedIssuers(try settings.trustProfiles.map { try Identity.TrustProfile($0) })
       let serving = try await serve(
-        on: ring, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
+        on: rings, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
       await waitAndDrain(serving, limits, counters)
       return
@@ -87,7 +91,7 @@ public struct PointOfPresence: Service {
     issuerLogger.logLevel = .critical
     let issuer = try DevIssuer(configuration: issuerSettings, logger: issuerLogger)
     let dns = DevelopmentDNS(
-      ring: ring, zone: try DevelopmentDNS.zone(domain: settings.dev.domain, listening: settings.listen))
+      ring: rings[0], zone: try DevelopmentDNS.zone(domain: settings.dev.domain, listening: settings.listen))
     let dnsAddress = try await dns.start(on: settings.dev.dnsAddress)
 
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -99,7 +103,7 @@ public struct PointOfPresence: Service {
         addresses: [], issuer: name, dns: "\(dnsAddress)",
         certificateAuthorityFile: certificate.certificateAuthorityFile.path)
       let serving = try await serve(
-        on: ring, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
+        on: rings, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
         limits: limits, counters: counters,
         ready: ready)
       await waitAndDrain(serving, limits, counters)
@@ -111,15 +115,9 @@ public struct PointOfPresence: Service {
   // MARK: Serving
 
   private func serve(
-    on ring: RingExecutor, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers, limits: TunnelLimits,
+    on rings: [RingExecutor], identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers, limits: TunnelLimits,
     counters: RequestCounters, ready: Ready
   ) async throws -> [QUICEndpoint] {
-    let services = PoPServices(
-      name: settings.name, issuers: issuers, policy: TargetPolicy(settings), limits: limits,
-      resolver: Resolver(ring: ring, configuration: try resolverConfiguration()),
-      udpIdleTimeout: settings.limits.udpIdleTimeout, tcpIdleTimeout: settings.limits.tcpIdleTimeout,
-      connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
-      counters: counters, logger: logger)
     var configuration = QUIC.Configuration(settings.transport)
     configuration.statelessResetKey = try Self.key("cloudbridge stateless reset", from: keyFile)
     // Tokens are dated by the time of day: another process, and another PoP with this key, must understand them.
@@ -131,27 +129,61 @@ public struct PointOfPresence: Service {
       identity: identity, applicationProtocols: ["h3"],
       earlyDataContext: configuration.earlyDataContext + HTTP3.Settings.tunnel.encoded,
       replays: ReplayRegister { RingExecutor.monotonicNow().nanoseconds / 1_000_000_000 })
+    let services = try rings.map { ring in
+      PoPServices(
+        name: settings.name, issuers: issuers, policy: TargetPolicy(settings), limits: limits,
+        resolver: Resolver(ring: ring, configuration: try resolverConfiguration()),
+        udpIdleTimeout: settings.limits.udpIdleTimeout, tcpIdleTimeout: settings.limits.tcpIdleTimeout,
+        connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
+        counters: counters, logger: logger)
+    }
+    let acceptance = QUICEndpoint.Acceptance(
+      maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),
+      makeDelegate: { ring, remote in
+        // Proof for the unwrap: the endpoint of a connection runs on one of these rings.
+        let index = rings.firstIndex { $0 === ring }!
+        return try PoPConnection(ring: ring, services: services[index], remote: remote)
+      },
+      makeTLS: { tls.makeSession() })
     var ready = ready
     var endpoints: [QUICEndpoint] = []
     for address in settings.listen {
-      let endpoint = QUICEndpoint(
-        ring: ring, configuration: configuration,
-        acceptance: QUICEndpoint.Acceptance(
-          maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),
-          makeDelegate: { ring, remote in try PoPConnection(ring: ring, services: services, remote: remote) },
-          makeTLS: { tls.makeSession() }),
-        logger: logger)
       do {
-        ready.addresses.append("\(try await endpoint.start(on: address))")
+        let (bound, sharing) = try await listen(on: address, rings, configuration, acceptance)
+        ready.addresses.append("\(bound)")
+        endpoints += sharing
       } catch {
         for started in endpoints { await started.stop() }
         throw PoPStartError.cannotListen("\(address)", "\(error)")
       }
-      endpoints.append(endpoint)
     }
     await issuers.warm(at: Date())
     onReady(ready)
     return endpoints
+  }
+
+  /// One endpoint a ring, all on one address.
+  private func listen(
+    on address: SocketAddress, _ rings: [RingExecutor], _ configuration: QUIC.Configuration,
+    _ acceptance: QUICEndpoint.Acceptance
+  ) async throws -> (SocketAddress, [QUICEndpoint]) {
+    var bound = address
+    var endpoints: [QUICEndpoint] = []
+    do {
+      for (index, ring) in rings.enumerated() {
+        var configuration = configuration
+        configuration.connectionIDs.ring = RingShare(index: index, count: rings.count)
+        let endpoint = QUICEndpoint(
+          ring: ring, configuration: configuration, acceptance: acceptance, logger: logger)
+        bound = try await endpoint.start(on: bound)
+        endpoints.append(endpoint)
+      }
+    } catch {
+      for started in endpoints { await started.stop() }
+      throw error
+    }
+    for endpoint in endpoints { await endpoint.join(endpoints) }
+    return (bound, endpoints)
   }
 
   /// A key that outlives the process, so that a PoP that was killed can tell its clients at once that it no longer
@@ -174,17 +206,18 @@ public struct PointOfPresence: Service {
     while limits.usage.tunnels > 0, ContinuousClock.now < end, !Task.isCancelled {
       try? await Task.sleep(for: .milliseconds(50))
     }
+    var counts = QUICEndpoint.Counters()
     for endpoint in endpoints {
-      let counts = await endpoint.counters
-      logger.notice(
-        "datagrams",
-        metadata: [
-          "received": "\(counts.datagramsReceived)", "dropped": "\(counts.dropped)", "replies": "\(counts.repliesSent)",
-          "accepted": "\(counts.connectionsAccepted)", "refused": "\(counts.connectionsRefused)",
-          "tokens": "\(counts.tokensAccepted)",
-        ])
+      counts += await endpoint.counters
       await endpoint.stop()
     }
+    logger.notice(
+      "datagrams",
+      metadata: [
+        "received": "\(counts.datagramsReceived)", "dropped": "\(counts.dropped)", "replies": "\(counts.repliesSent)",
+        "accepted": "\(counts.connectionsAccepted)", "refused": "\(counts.connectionsRefused)",
+        "tokens": "\(counts.tokensAccepted)", "tossed": "\(counts.tossed)",
+      ])
     let requests = counters.snapshot
     logger.notice(
       "requests",

@@ -99,7 +99,7 @@ final class EndpointPair {
           guard var connection = server.take() else { continue }
           deliver(datagram, &connection)
           server = .some(consume connection)
-        case .drop: break
+        case .drop, .ring: break
         }
       }
       if var connection = server.take() {

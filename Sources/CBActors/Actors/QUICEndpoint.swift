@@ -3,6 +3,7 @@ public import Logging
 public import QUIC
 import QUICTLS
 public import Ring
+import Synchronization
 public import Wire
 
 /// One UDP socket and the connections behind it, on one ring: a PoP's front door, or a client's way out.
@@ -22,6 +23,10 @@ public actor QUICEndpoint {
   private var blocked: [HTTP3Session] = []
   /// A client's, for its next connections.
   private var tokens = ReceivedTokens()
+  private var siblings: [QUICEndpoint] = []
+  /// Datagrams on their way to other rings.
+  private var tossing = 0
+  private static let mostTossing = 256
   private var stoppedWaiters: [CheckedContinuation<Void, Never>] = []
   public private(set) var counters = Counters()
 
@@ -32,10 +37,11 @@ public actor QUICEndpoint {
     public var makeDelegate: @Sendable (RingExecutor, SocketAddress) throws -> any HTTP3SessionDelegate
     /// Makes the server's side of a handshake.
     public var makeTLS: @Sendable () -> any TLSSession
-    /// Beyond so many connections new ones are not answered.
-    public var maximumConnections: Int
+    /// How many connections there may be, over all endpoints that this value, or a copy of it, is given to.
+    let connections: ConnectionCount
     public var retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy
 
+    /// - Parameter maximumConnections: beyond so many connections new ones are not answered.
     public init(
       settings: HTTP3.Settings = .tunnel, maximumConnections: Int,
       retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy = .underLoad(halfOpen: 1_000),
@@ -43,7 +49,7 @@ public actor QUICEndpoint {
       makeTLS: @escaping @Sendable () -> any TLSSession
     ) {
       self.settings = settings
-      self.maximumConnections = maximumConnections
+      connections = ConnectionCount(limit: maximumConnections)
       self.retry = retry
       self.makeDelegate = makeDelegate
       self.makeTLS = makeTLS
@@ -61,7 +67,23 @@ public actor QUICEndpoint {
     /// Version Negotiation, Retry and stateless reset packets.
     public var repliesSent: UInt64 = 0
     public var dropped: UInt64 = 0
+    /// Handed to the endpoint of another ring, which their connection ID names.
+    public var tossed: UInt64 = 0
     public var socketErrors: UInt64 = 0
+
+    public init() {}
+
+    public static func += (sum: inout Counters, more: Counters) {
+      sum.datagramsReceived += more.datagramsReceived
+      sum.bytesReceived += more.bytesReceived
+      sum.connectionsAccepted += more.connectionsAccepted
+      sum.connectionsRefused += more.connectionsRefused
+      sum.tokensAccepted += more.tokensAccepted
+      sum.repliesSent += more.repliesSent
+      sum.dropped += more.dropped
+      sum.tossed += more.tossed
+      sum.socketErrors += more.socketErrors
+    }
   }
 
   /// - Parameters:
@@ -80,8 +102,7 @@ public actor QUICEndpoint {
     }
     self.configuration = configuration
     var endpoint = QUIC.Endpoint<HTTP3Session>.Configuration(acceptsConnections: acceptance != nil)
-    endpoint.connectionIDLength = configuration.connectionIDLength
-    endpoint.connectionIDPrefix = configuration.connectionIDPrefix
+    endpoint.connectionIDs = configuration.connectionIDs
     endpoint.statelessResetKey = configuration.statelessResetKey
     endpoint.addressTokens = configuration.addressTokens
     if let acceptance { endpoint.retry = acceptance.retry }
@@ -92,15 +113,22 @@ public actor QUICEndpoint {
 
   /// Binds the socket and begins to receive. Returns the address really bound.
   ///
-  /// - Parameter reusePort: lets the endpoints of several rings share the address (SO_REUSEPORT).
+  /// The endpoints of several rings that share the address, as `connectionIDs.ring` of their configurations says, are
+  /// started one after the other, in the order of their rings, and then made known to each other by ``join(_:)``.
   @discardableResult
-  public func start(on address: SocketAddress, reusePort: Bool = false) throws -> SocketAddress {
+  public func start(on address: SocketAddress) throws -> SocketAddress {
     var options = UDPSocketOptions.endpoint
-    options.reusePort = reusePort
+    if let ring = configuration.connectionIDs.ring, ring.count > 1 {
+      options.reusePort = true
+      options.steeredSockets = ring.count
+    }
     let socket = try UDPSocket(on: ring, bind: address, options: options, delegate: self)
     self.socket = socket
     return socket.localAddress
   }
+
+  /// Takes note of the endpoints, itself among them, that share its address, by the index of their rings.
+  public func join(_ endpoints: [QUICEndpoint]) { siblings = endpoints }
 
   /// Closes every connection, waits until each has said so, and closes the socket.
   public func stop() async {
@@ -108,6 +136,7 @@ public actor QUICEndpoint {
     if !sessions.isEmpty { await withCheckedContinuation { stoppedWaiters.append($0) } }
     socket?.close()
     socket = nil
+    siblings = []
   }
 
   /// Tells every client to take its next requests elsewhere (RFC 9114 §5.2).
@@ -117,7 +146,7 @@ public actor QUICEndpoint {
 
   /// Opens a connection. It is usable after ``HTTP3Session/ready()``.
   ///
-  /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:reusePort:)`` and after ``stop()``.
+  /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:)`` and after ``stop()``.
   public func connect(
     to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: RingBound<any TLSSession>,
     delegate: (any HTTP3SessionDelegate)?
@@ -153,6 +182,7 @@ public actor QUICEndpoint {
 
   func remove(_ session: HTTP3Session) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+    acceptance?.connections.release()
     if acceptance == nil, !sessions.values.contains(where: { $0.remote == session.remote }) {
       core.remove(peer: session.remote)
     }
@@ -202,6 +232,9 @@ public actor QUICEndpoint {
         _ = socket?.send(
           UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply.bytes)[..<count]),
           UDPSend(byteCount: count, segmentSize: count, destination: path.remote, source: path.local.ip))
+      case .ring(let index):
+        finishRun(offset)
+        toss(UnsafeRawBufferPointer(datagram), to: index, path: path, ecn: ecn)
       case .drop:
         finishRun(offset)
         counters.dropped += 1
@@ -211,10 +244,34 @@ public actor QUICEndpoint {
     finishRun(offset)
   }
 
+  /// Hands a datagram to the ring that its connection ID names. Rare, since the kernel steers by the same bits: it joins
+  /// datagrams of one sender to trains, whatever their connections.
+  private func toss(_ datagram: UnsafeRawBufferPointer, to index: Int, path: Path, ecn: ECN) {
+    guard index < siblings.count, tossing < Self.mostTossing else {
+      counters.dropped += 1
+      return
+    }
+    counters.tossed += 1
+    tossing += 1
+    let (sibling, bytes) = (siblings[index], [UInt8](datagram))
+    Task.detached {
+      await sibling.receive(tossed: bytes, path: path, ecn: ecn)
+      await self.tossed()
+    }
+  }
+
+  private func tossed() { tossing -= 1 }
+
+  private func receive(tossed datagram: [UInt8], path: Path, ecn: ECN) {
+    guard socket != nil else { return }
+    var datagram = datagram
+    datagram.withUnsafeMutableBytes { receive($0, segmentSize: $0.count, path: path, ecn: ecn) }
+  }
+
   private func accept(
     _ request: InitialRequest, _ datagram: UnsafeMutableRawBufferPointer, path: Path, ecn: ECN, now: Instant
   ) {
-    guard let acceptance, let socket, sessions.count < acceptance.maximumConnections else {
+    guard let acceptance, let socket, acceptance.connections.acquire() else {
       counters.connectionsRefused += 1
       return
     }
@@ -225,6 +282,7 @@ public actor QUICEndpoint {
       let delegate = try acceptance.makeDelegate(ring, path.remote)
       session.assumeIsolated { $0.setDelegate(delegate) }
     } catch {
+      acceptance.connections.release()
       counters.connectionsRefused += 1
       logger.error("a connection could not be served: \(error)")
       return
@@ -248,6 +306,23 @@ extension ReceivedTokens.Server {
     guard let name = (tls as? TLSClientSession)?.serverName else { return nil }
     self.init(name: name, address: address)
   }
+}
+
+/// Connections of the endpoints that share a limit.
+final class ConnectionCount: Sendable {
+  private let limit: Int
+  private let count = Atomic(0)
+
+  init(limit: Int) { self.limit = limit }
+
+  /// Counts one more. Every success is to be followed by one ``release()``.
+  func acquire() -> Bool {
+    if count.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+    release()
+    return false
+  }
+
+  func release() { count.wrappingSubtract(1, ordering: .relaxed) }
 }
 
 /// Where an endpoint writes its own answers.

@@ -71,6 +71,13 @@ public final class UDPSocket {
     var to = options.remote.map { cb_endpoint($0) } ?? cb_endpoint()
     let result = cb_udp_open(&from, &to, &open)
     guard result >= 0 else { throw .system("bind", result) }
+    if options.reusePort, options.steeredSockets > 1 {
+      let steered = cb_udp_steer(result, UInt32(options.steeredSockets))
+      guard steered == 0 else {
+        Glibc.close(result)
+        throw .system("setsockopt SO_ATTACH_REUSEPORT_CBPF", steered)
+      }
+    }
     var bound = cb_endpoint()
     _ = cb_local_endpoint(result, &bound)
     self.ring = ring

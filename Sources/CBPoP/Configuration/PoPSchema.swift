@@ -1,3 +1,4 @@
+import QUIC
 public import Settings
 import Wire
 
@@ -115,6 +116,9 @@ extension PoPSettings {
   private static let transportSection = Schema.Key.section(
     "transport", "The QUIC connections.",
     [
+      .value(
+        "rings", .integer(0...RingShare.maximumCount), default: "0",
+        "Threads that serve connections, each with its own share of them. 0: one for each processor."),
       .value(
         "congestion", .choice(["cubic", "newreno"], coming: ["bbrv3", "bbr"]), default: "cubic",
         environment: "CBR_CC", "The congestion controller: cubic (RFC 9438) or newreno (RFC 9002 section 7)."),

@@ -7,6 +7,11 @@ import Wire
 
 // What the settings mean to the modules that do the work.
 
+extension PoPSettings.Transport {
+  /// Of the processors that this process may use.
+  var ringCount: Int { rings > 0 ? rings : min(ProcessInfo.processInfo.activeProcessorCount, RingShare.maximumCount) }
+}
+
 extension QUIC.Configuration {
   init(_ transport: PoPSettings.Transport) {
     self = .tunnels

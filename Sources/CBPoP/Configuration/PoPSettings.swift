@@ -58,6 +58,8 @@ public struct PoPSettings: Hashable, Sendable {
   public struct Transport: Hashable, Sendable {
     public enum Congestion: String, Hashable, Sendable, CaseIterable { case cubic, newreno }
     public enum Retry: String, Hashable, Sendable { case never, always, underLoad = "under-load" }
+    /// 0: one for each processor.
+    public var rings: Int
     public var congestion: Congestion
     public var idleTimeout: Interval
     public var handshakeTimeout: Interval
@@ -207,6 +209,7 @@ extension PoPSettings.Limits {
 
 extension PoPSettings.Transport {
   init(_ settings: ResolvedSettings) {
+    rings = settings.integer("transport.rings")
     congestion = settings.text("transport.congestion").flatMap(Congestion.init) ?? .cubic
     idleTimeout = settings.interval("transport.idleTimeout")
     handshakeTimeout = settings.interval("transport.handshakeTimeout")
