@@ -60,6 +60,8 @@ extension LossRecovery {
     let beforeLoss = bytesInFlight
     let losses = detectLosses(in: space, now: now)
     report(losses, priorInFlight: beforeLoss, now: now)
+    // One ACK that tells of both shows that large packets pass.
+    if batch.acknowledgesLarge { largeLossEvents = 0 }
     outcome.lostPackets = losses.packets
     outcome.isProbeLost = losses.isProbeLost
 
@@ -96,6 +98,7 @@ extension LossRecovery {
     var bytesPastRecovery: UInt64 = 0
     var marked: UInt64 = 0
     var probeSize: Int?
+    var acknowledgesLarge = false
 
     init(recoveryStart: Instant?) { self.recoveryStart = recoveryStart }
   }
@@ -131,6 +134,7 @@ extension LossRecovery {
     }
     if packet.isInFlight {
       let size = UInt64(packet.size)
+      if Int(packet.size) > MTUDiscovery.base { batch.acknowledgesLarge = true }
       bytesInFlight -= size
       batch.bytes += size
       if batch.recoveryStart.map({ packet.timeSent > $0 }) ?? true { batch.bytesPastRecovery += size }

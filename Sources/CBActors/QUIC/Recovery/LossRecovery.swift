@@ -46,6 +46,8 @@ struct LossRecovery: Sendable {
   /// The pacer has held packets back since the last ACK.
   private(set) var isPacingLimited = false
   private var roundEnd: UInt64 = 0
+  /// Loss events of packets larger than every path must carry, since one such was last acknowledged on this path.
+  var largeLossEvents = 0
   /// One packet may leave though the window is full, since a recovery period has just begun.
   var mayExceedWindowOnce = false
 
@@ -243,6 +245,7 @@ struct LossRecovery: Sendable {
       }
     }
     startAgain()
+    largeLossEvents = 0
     probeTimeoutCount = 0
     timerBase = now
   }
