@@ -73,7 +73,7 @@ extension LossRecovery {
       spaces[index].sent.copyFrames(of: packet, to: &lostFrames)
     }
     spaces[index].sent.settle(number)
-    if packet.flags.contains(.ect0) { ecn.onLost() }
+    if packet.flags.contains(.ect0), !packet.flags.contains(.formerPath) { ecn.onLost() }
     if packet.flags.contains(.pmtuProbe) { losses.isProbeLost = true }
     guard packet.isAckEliciting || packet.isInFlight else { return }
     losses.packets += 1
