@@ -316,7 +316,7 @@ final class EndpointPair {
       Issue.record("not routed")
       return
     }
-    endpoint.remove(peer: ConnectionPair.clientPath.remote)
+    endpoint.removePeers { $0 == 7 }
     guard case .drop(.unknownConnection) = route() else {
       Issue.record("routed after removal")
       return

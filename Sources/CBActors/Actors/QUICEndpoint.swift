@@ -16,7 +16,9 @@ public actor QUICEndpoint {
   private let acceptance: Acceptance?
   private let logger: Logger
   private let reply = ReplyBuffer()
-  private var socket: UDPSocket?
+  /// The one that connections begin on first.
+  private var sockets: [UDPSocket] = []
+  private var abandonment: RingTimer?
   private var sessions: [ObjectIdentifier: HTTP3Session] = [:]
   private var dirty: [HTTP3Session] = []
   private var flushing: [HTTP3Session] = []
@@ -111,7 +113,8 @@ public actor QUICEndpoint {
 
   // MARK: Life
 
-  /// Binds the socket and begins to receive. Returns the address really bound.
+  /// Binds a socket and begins to receive. Returns the address really bound. A server may be started on several
+  /// addresses: its connections may move from one to another (RFC 9000 §9.6).
   ///
   /// The endpoints of several rings that share the address, as `connectionIDs.ring` of their configurations says, are
   /// started one after the other, in the order of their rings, and then made known to each other by ``join(_:)``.
@@ -123,9 +126,58 @@ public actor QUICEndpoint {
       options.steeredSockets = ring.count
     }
     let socket = try UDPSocket(on: ring, bind: address, options: options, delegate: self)
-    self.socket = socket
+    sockets.append(socket)
     return socket.localAddress
   }
+
+  /// Moves a client's connections to another local address with all that they carry, as when the network has changed
+  /// (RFC 9000 §9.2). New connections begin there too. Returns how many moved; the others stay where they were.
+  ///
+  /// What was left goes on receiving for ``abandonPeriod``, and as long as a connection found no better way.
+  @discardableResult
+  public func move(to address: SocketAddress) throws -> Int {
+    guard acceptance == nil, !sockets.isEmpty else { throw QUICEndpointError.notStarted }
+    let socket = try UDPSocket(on: ring, bind: address, options: .endpoint, delegate: self)
+    sockets.insert(socket, at: 0)
+    var moved = 0
+    for session in sessions.values {
+      let shared = RingBound(socket)
+      if session.assumeIsolated({ $0.move(to: shared) }) { moved += 1 }
+    }
+    scheduleAbandonment()
+    return moved
+  }
+
+  /// Longer than it takes to give up the validation of a path.
+  private static let abandonPeriod = Interval.seconds(10)
+
+  private func scheduleAbandonment() {
+    if abandonment == nil {
+      abandonment = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.abandonSockets() } }
+    }
+    abandonment?.schedule(at: ring.refreshNow() + Self.abandonPeriod)
+  }
+
+  /// Closes the sockets that connections have moved away from.
+  private func abandonSockets() {
+    for socket in sockets.dropFirst() {
+      let shared = RingBound(socket)
+      let isFree = sessions.values.reduce(true) { free, session in
+        session.assumeIsolated { $0.letGo(of: shared) } && free
+      }
+      guard isFree else { continue }
+      socket.close()
+      sockets.removeAll { $0 === socket }
+    }
+    if sockets.count > 1 { scheduleAbandonment() }
+  }
+
+  /// The socket of an address of ours.
+  private func socket(for local: SocketAddress) -> UDPSocket? {
+    sockets.count == 1 ? sockets[0] : sockets.first { $0.isBound(to: local) }
+  }
+
+  func expectResets(from remote: SocketAddress, for session: HTTP3Session) { core.add(peer: remote, session) }
 
   /// Takes note of the endpoints, itself among them, that share its address, by the index of their rings.
   public func join(_ endpoints: [QUICEndpoint]) { siblings = endpoints }
@@ -134,8 +186,9 @@ public actor QUICEndpoint {
   public func stop() async {
     for session in sessions.values { await session.close() }
     if !sessions.isEmpty { await withCheckedContinuation { stoppedWaiters.append($0) } }
-    socket?.close()
-    socket = nil
+    for socket in sockets { socket.close() }
+    sockets = []
+    abandonment?.cancel()
     siblings = []
   }
 
@@ -151,12 +204,12 @@ public actor QUICEndpoint {
     to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: RingBound<any TLSSession>,
     delegate: (any HTTP3SessionDelegate)?
   ) throws -> HTTP3Session {
-    guard let socket else { throw QUICEndpointError.notStarted }
+    guard let socket = sockets.first else { throw QUICEndpointError.notStarted }
     let path = Path(local: socket.localAddress, remote: remote)
     let token = ReceivedTokens.Server(tls.value, at: remote).flatMap { tokens.take(for: $0) }
     let session = HTTP3Session(
       .client(token: token ?? []), configuration, tls: tls, path: path, now: ring.refreshNow(),
-      settings: settings, endpoint: self, socket: RingBound(socket))
+      settings: settings, endpoint: self, sockets: RingBound([socket]))
     sessions[ObjectIdentifier(session)] = session
     core.add(peer: remote, session)
     session.assumeIsolated {
@@ -183,9 +236,7 @@ public actor QUICEndpoint {
   func remove(_ session: HTTP3Session) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
     acceptance?.connections.release()
-    if acceptance == nil, !sessions.values.contains(where: { $0.remote == session.remote }) {
-      core.remove(peer: session.remote)
-    }
+    if acceptance == nil { core.removePeers { $0 === session } }
     guard sessions.isEmpty else { return }
     for waiter in stoppedWaiters { waiter.resume() }
     stoppedWaiters = []
@@ -229,7 +280,7 @@ public actor QUICEndpoint {
       case .reply(let count):
         finishRun(offset)
         counters.repliesSent += 1
-        _ = socket?.send(
+        _ = socket(for: path.local)?.send(
           UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply.bytes)[..<count]),
           UDPSend(byteCount: count, segmentSize: count, destination: path.remote, source: path.local.ip))
       case .ring(let index):
@@ -263,7 +314,7 @@ public actor QUICEndpoint {
   private func tossed() { tossing -= 1 }
 
   private func receive(tossed datagram: [UInt8], path: Path, ecn: ECN) {
-    guard socket != nil else { return }
+    guard !sockets.isEmpty else { return }
     var datagram = datagram
     datagram.withUnsafeMutableBytes { receive($0, segmentSize: $0.count, path: path, ecn: ecn) }
   }
@@ -271,13 +322,13 @@ public actor QUICEndpoint {
   private func accept(
     _ request: InitialRequest, _ datagram: UnsafeMutableRawBufferPointer, path: Path, ecn: ECN, now: Instant
   ) {
-    guard let acceptance, let socket, acceptance.connections.acquire() else {
+    guard let acceptance, !sockets.isEmpty, acceptance.connections.acquire() else {
       counters.connectionsRefused += 1
       return
     }
     let session = HTTP3Session(
       .server(request), configuration, tls: RingBound(acceptance.makeTLS()), path: path, now: now,
-      settings: acceptance.settings, endpoint: self, socket: RingBound(socket))
+      settings: acceptance.settings, endpoint: self, sockets: RingBound(sockets))
     do {
       let delegate = try acceptance.makeDelegate(ring, path.remote)
       session.assumeIsolated { $0.setDelegate(delegate) }

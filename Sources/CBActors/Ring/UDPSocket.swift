@@ -183,6 +183,27 @@ public final class UDPSocket {
     return true
   }
 
+  /// The same, for datagrams of which some must leave from another socket of the ring, which `body` names. What that one
+  /// has no room for is lost.
+  @inline(__always)
+  public func withSharedSendBuffer(
+    _ body: (UnsafeMutableRawBufferPointer) -> (send: UDPSend, socket: UDPSocket)?
+  ) -> Bool {
+    guard let buffer = borrowSendBuffer() else { return false }
+    let filled = body(buffer)
+    returnSendBuffer()
+    if let (send, socket) = filled, socket === self || socket.isWritable {
+      precondition(send.byteCount <= buffer.count, "past the end of the buffer")
+      socket.transmit(UnsafeRawBufferPointer(rebasing: buffer[..<send.byteCount]), send)
+    }
+    return true
+  }
+
+  /// Datagrams from and to this address are this socket's.
+  public func isBound(to local: SocketAddress) -> Bool {
+    localAddress.port == local.port && (localAddress.ip == local.ip || localAddress.ip.isUnspecified)
+  }
+
   /// Sends from memory of the caller's own, which is free again on return; `byteCount` is not looked at.
   /// False, with nothing sent, as for ``withSendBuffer(_:)``.
   public func send(_ bytes: UnsafeRawBufferPointer, _ send: UDPSend) -> Bool {

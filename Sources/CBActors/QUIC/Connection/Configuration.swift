@@ -51,6 +51,9 @@ public struct Configuration: Sendable {
   public var connectionIDs = ConnectionIDFormat()
   /// Connection IDs of the peer's that we keep, 2 to 8 (active_connection_id_limit).
   public var activeConnectionIDLimit: UInt64 = 4
+  /// Where a server would rather be reached once the handshake is confirmed, such as at a unicast address behind an
+  /// anycast one: the first of each family is offered, and must lead to this very server (RFC 9000 §9.6).
+  public var preferredAddresses: [SocketAddress] = []
   /// disable_active_migration: asks the peer not to move.
   public var disableActiveMigration = false
   /// The key of stateless reset tokens: 32 bytes, the same on all ends that answer for each other.

@@ -5,7 +5,9 @@ import Wire
 /// (RFC 9000 §7, RFC 9001 §4).
 extension Connection {
   mutating func start() {
-    tls.setTransportParameters(ourTransportParameters().encoded())
+    var parameters = ourTransportParameters()
+    if role == .server { parameters.preferredAddress = offerPreferredAddress() }
+    tls.setTransportParameters(parameters.encoded())
     guard role == .client else { return }
     installInitialKeys(destination: originalDestinationID)
     attempt { connection throws(TransportError) in try connection.advanceHandshake() }
@@ -113,6 +115,7 @@ extension Connection {
     mtu.limit(to: parameters.maxUDPPayloadSize)
     applyMTU()
     if let token = parameters.statelessResetToken { peerIDs.setFirstResetToken(token) }
+    if let preferred = parameters.preferredAddress { try takePreferredAddress(preferred) }
     // RFC 9000 §10.1: "Each endpoint advertises a max_idle_timeout, but the effective value at an endpoint is computed
     // as the minimum of the two advertised values (or the sole advertised value, if only one endpoint advertises a
     // non-zero value)."
@@ -166,6 +169,7 @@ extension Connection {
     discard(.initial)
     discard(.handshake)
     mtu.start()
+    if role == .client { probePreferredAddress() }
     if isOriginalIDRouted, let routedInitialID {
       isOriginalIDRouted = false
       events.append(.connectionIDRetired(routedInitialID))

@@ -44,6 +44,17 @@ struct LocalConnectionIDs {
     return issued
   }
 
+  /// The one that goes with a preferred address, before any other is issued (RFC 9000 §5.1.1).
+  mutating func issuePreferred(_ entropy: any EntropySource) -> ConnectionID {
+    // RFC 9000 §5.1.1: "If the preferred_address transport parameter is sent, the sequence number of the supplied
+    // connection ID is 1."
+    precondition(nextSequence == 1, "the second ID")
+    let id = format.next(entropy)
+    active.append(Entry(sequence: nextSequence, id: id))
+    nextSequence += 1
+    return id
+  }
+
   /// Takes in RETIRE_CONNECTION_ID (RFC 9000 §19.16); returns the ID that is over, if it still was not.
   mutating func receiveRetirement(_ sequence: UInt64, packetDestination: ConnectionID) throws(TransportError)
     -> ConnectionID?

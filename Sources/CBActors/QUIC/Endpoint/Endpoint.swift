@@ -94,7 +94,7 @@ public struct Endpoint<Handle> {
   /// Gives a peer's stateless resets, which carry no connection ID, to the connection that was made to its address
   /// (RFC 9000 §10.3.1). For a client; of several connections to one address the last one added gets them.
   public mutating func add(peer address: SocketAddress, _ handle: Handle) { peers[address] = handle }
-  public mutating func remove(peer address: SocketAddress) { peers[address] = nil }
+  public mutating func removePeers(where isGone: (Handle) -> Bool) { peers = peers.filter { !isGone($0.value) } }
 
   /// Connection IDs routed.
   public var count: Int { handles.count }
