@@ -125,6 +125,9 @@ public struct PointOfPresence: Service {
     configuration.addressTokens = AddressTokens(
       key: try Self.key("cloudbridge address tokens", from: keyFile),
       clockOffset: timeOfDay - (RingExecutor.monotonicNow() - .zero))
+    if let balancing = settings.transport.loadBalancing {
+      configuration.connectionIDs = ConnectionIDFormat(try RoutableServer(balancing))
+    }
     let tls = try ServerTLSContext(
       identity: identity, applicationProtocols: ["h3"],
       earlyDataContext: configuration.earlyDataContext + HTTP3.Settings.tunnel.encoded,
@@ -145,45 +148,36 @@ public struct PointOfPresence: Service {
         return try PoPConnection(ring: ring, services: services[index], remote: remote)
       },
       makeTLS: { tls.makeSession() })
-    var ready = ready
-    var endpoints: [QUICEndpoint] = []
-    for address in settings.listen {
-      do {
-        let (bound, sharing) = try await listen(on: address, rings, configuration, acceptance)
-        ready.addresses.append("\(bound)")
-        endpoints += sharing
-      } catch {
-        for started in endpoints { await started.stop() }
-        throw PoPStartError.cannotListen("\(address)", "\(error)")
-      }
+    let endpoints = rings.enumerated().map { index, ring in
+      var configuration = configuration
+      configuration.connectionIDs.ring = RingShare(index: index, count: rings.count)
+      return QUICEndpoint(ring: ring, configuration: configuration, acceptance: acceptance, logger: logger)
     }
+    var ready = ready
+    do {
+      for address in settings.listen { ready.addresses.append("\(try await listen(on: address, endpoints))") }
+      for address in settings.transport.preferredAddresses where !settings.listen.contains(address) {
+        _ = try await listen(on: address, endpoints)
+      }
+    } catch {
+      for endpoint in endpoints { await endpoint.stop() }
+      throw error
+    }
+    for endpoint in endpoints { await endpoint.join(endpoints) }
     await issuers.warm(at: Date())
     onReady(ready)
     return endpoints
   }
 
-  /// One endpoint a ring, all on one address.
-  private func listen(
-    on address: SocketAddress, _ rings: [RingExecutor], _ configuration: QUIC.Configuration,
-    _ acceptance: QUICEndpoint.Acceptance
-  ) async throws -> (SocketAddress, [QUICEndpoint]) {
+  /// Opens one address on every ring: in their order, by which the kernel steers.
+  private func listen(on address: SocketAddress, _ endpoints: [QUICEndpoint]) async throws -> SocketAddress {
     var bound = address
-    var endpoints: [QUICEndpoint] = []
     do {
-      for (index, ring) in rings.enumerated() {
-        var configuration = configuration
-        configuration.connectionIDs.ring = RingShare(index: index, count: rings.count)
-        let endpoint = QUICEndpoint(
-          ring: ring, configuration: configuration, acceptance: acceptance, logger: logger)
-        bound = try await endpoint.start(on: bound)
-        endpoints.append(endpoint)
-      }
+      for endpoint in endpoints { bound = try await endpoint.start(on: bound) }
     } catch {
-      for started in endpoints { await started.stop() }
-      throw error
+      throw PoPStartError.cannotListen("\(address)", "\(error)")
     }
-    for endpoint in endpoints { await endpoint.join(endpoints) }
-    return (bound, endpoints)
+    return bound
   }
 
   /// A key that outlives the process, so that a PoP that was killed can tell its clients at once that it no longer
