@@ -187,7 +187,10 @@ let package = Package(
     tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "Settings", "CBClient"]),
     tests(
       "CBPoP",
-      ["Wire", "Ring", "Settings", "CBPoP", "Identity", .product(name: "Logging", package: "swift-log")]),
+      [
+        "Wire", "Ring", "QUIC", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors", "CBPoP", "Identity",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),

@@ -19,6 +19,7 @@ struct PoPReport {
         "received": "\(endpoints.datagramsReceived)", "dropped": "\(endpoints.drops.values.reduce(0, +))",
         "replies": "\(endpoints.repliesSent)", "accepted": "\(endpoints.connectionsAccepted)",
         "refused": "\(endpoints.connectionsRefused)", "tokens": "\(endpoints.tokensAccepted)",
+        "tossed": "\(endpoints.tossed)",
       ])
     // Datagrams of no connection, and packets of one, by reason; those that never came up too, so that every name is
     // there to look for.

@@ -52,19 +52,23 @@ public struct PointOfPresence: Service {
   /// Serves until the service group shuts down, then drains: GOAWAY, a wait for open tunnels, close.
   public func run() async throws {
     let qlogs = try settings.transport.qlogDirectory.map { try QLogDirectory($0) }
-    let ring = RingExecutor()
-    try ring.start(name: "ring-0")
+    var rings: [RingExecutor] = []
     do {
-      try await run(on: ring, qlogs)
+      for index in 0..<settings.transport.ringCount {
+        let ring = RingExecutor()
+        try ring.start(name: "ring-\(index)")
+        rings.append(ring)
+      }
+      try await run(on: rings, qlogs)
     } catch {
-      await ring.shutdown()
+      for ring in rings { await ring.shutdown() }
       throw error
     }
-    await ring.shutdown()
+    for ring in rings { await ring.shutdown() }
     qlogs?.flush()
   }
 
-  private func run(on ring: RingExecutor, _ qlogs: QLogDirectory?) async throws {
+  private func run(on rings: [RingExecutor], _ qlogs: QLogDirectory?) async throws {
     let counters = RequestCounters()
     let limits = TunnelLimits(total: settings.limits.tunnels, perUser: settings.limits.tunnelsPerUser)
 
@@ -74,7 +78,7 @@ public struct PointOfPresence: Service {
         certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
       let issuers = TrustedIssuers(try settings.trustProfiles.map { try Identity.TrustProfile($0) })
       let serving = try await serve(
-        on: ring, qlogs, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
+        on: rings, qlogs, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
       await waitAndDrain(serving, limits, counters)
       return
@@ -93,7 +97,7 @@ public struct PointOfPresence: Service {
     issuerLogger.logLevel = .critical
     let issuer = try DevIssuer(configuration: issuerSettings, logger: issuerLogger)
     let dns = DevelopmentDNS(
-      ring: ring, zone: try DevelopmentDNS.zone(domain: settings.dev.domain, listening: settings.listen))
+      ring: rings[0], zone: try DevelopmentDNS.zone(domain: settings.dev.domain, listening: settings.listen))
     let dnsAddress = try await dns.start(on: settings.dev.dnsAddress)
 
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -105,7 +109,7 @@ public struct PointOfPresence: Service {
         addresses: [], issuer: name, dns: "\(dnsAddress)",
         certificateAuthorityFile: certificate.certificateAuthorityFile.path)
       let serving = try await serve(
-        on: ring, qlogs, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
+        on: rings, qlogs, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
         limits: limits, counters: counters,
         ready: ready)
       await waitAndDrain(serving, limits, counters)
@@ -117,16 +121,10 @@ public struct PointOfPresence: Service {
   // MARK: Serving
 
   private func serve(
-    on ring: RingExecutor, _ qlogs: QLogDirectory?, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers,
+    on rings: [RingExecutor], _ qlogs: QLogDirectory?, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers,
     limits: TunnelLimits,
     counters: RequestCounters, ready: Ready
   ) async throws -> [QUICEndpoint] {
-    let services = PoPServices(
-      name: settings.name, issuers: issuers, policy: TargetPolicy(settings), limits: limits,
-      resolver: Resolver(ring: ring, configuration: try resolverConfiguration()),
-      udpIdleTimeout: settings.limits.udpIdleTimeout, tcpIdleTimeout: settings.limits.tcpIdleTimeout,
-      connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
-      counters: counters, logger: logger)
     var configuration = QUIC.Configuration(settings.transport)
     if let qlogs { configuration.qlog = { qlogs.sink($0) } }
     configuration.statelessResetKey = try Self.key("cloudbridge stateless reset", from: keyFile)
@@ -135,33 +133,61 @@ public struct PointOfPresence: Service {
     configuration.addressTokens = AddressTokens(
       key: try Self.key("cloudbridge address tokens", from: keyFile),
       clockOffset: timeOfDay - (RingExecutor.monotonicNow() - .zero))
+    if let balancing = settings.transport.loadBalancing {
+      configuration.connectionIDs = ConnectionIDFormat(try RoutableServer(balancing))
+    }
     let tls = try ServerTLSContext(
       identity: identity, applicationProtocols: ["h3"],
       clientAuthentication: ClientAuthentication(settings.clientCertificates),
       earlyDataContext: configuration.earlyDataContext + HTTP3.Settings.tunnel.encoded,
       replays: ReplayRegister { RingExecutor.monotonicNow().nanoseconds / 1_000_000_000 }, keyLogFile: keyLogFile)
     if let keyLogFile { logger.warning("every connection's secrets are written", metadata: ["file": "\(keyLogFile)"]) }
-    var ready = ready
-    var endpoints: [QUICEndpoint] = []
-    for address in settings.listen {
-      let endpoint = QUICEndpoint(
-        ring: ring, configuration: configuration,
-        acceptance: QUICEndpoint.Acceptance(
-          maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),
-          makeDelegate: { ring, remote in try PoPConnection(ring: ring, services: services, remote: remote) },
-          makeTLS: { tls.makeSession() }),
-        logger: logger)
-      do {
-        ready.addresses.append("\(try await endpoint.start(on: address))")
-      } catch {
-        for started in endpoints { await started.stop() }
-        throw PoPStartError.cannotListen("\(address)", "\(error)")
-      }
-      endpoints.append(endpoint)
+    let services = try rings.map { ring in
+      PoPServices(
+        name: settings.name, issuers: issuers, policy: TargetPolicy(settings), limits: limits,
+        resolver: Resolver(ring: ring, configuration: try resolverConfiguration()),
+        udpIdleTimeout: settings.limits.udpIdleTimeout, tcpIdleTimeout: settings.limits.tcpIdleTimeout,
+        connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
+        counters: counters, logger: logger)
     }
+    let acceptance = QUICEndpoint.Acceptance(
+      maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),
+      makeDelegate: { ring, remote in
+        // Proof for the unwrap: the endpoint of a connection runs on one of these rings.
+        let index = rings.firstIndex { $0 === ring }!
+        return try PoPConnection(ring: ring, services: services[index], remote: remote)
+      },
+      makeTLS: { tls.makeSession() })
+    let endpoints = rings.enumerated().map { index, ring in
+      var configuration = configuration
+      configuration.connectionIDs.ring = RingShare(index: index, count: rings.count)
+      return QUICEndpoint(ring: ring, configuration: configuration, acceptance: acceptance, logger: logger)
+    }
+    var ready = ready
+    do {
+      for address in settings.listen { ready.addresses.append("\(try await listen(on: address, endpoints))") }
+      for address in settings.transport.preferredAddresses where !settings.listen.contains(address) {
+        _ = try await listen(on: address, endpoints)
+      }
+    } catch {
+      for endpoint in endpoints { await endpoint.stop() }
+      throw error
+    }
+    for endpoint in endpoints { await endpoint.join(endpoints) }
     await issuers.warm(at: Date())
     onReady(ready)
     return endpoints
+  }
+
+  /// Opens one address on every ring: in their order, by which the kernel steers.
+  private func listen(on address: SocketAddress, _ endpoints: [QUICEndpoint]) async throws -> SocketAddress {
+    var bound = address
+    do {
+      for endpoint in endpoints { bound = try await endpoint.start(on: bound) }
+    } catch {
+      throw PoPStartError.cannotListen("\(address)", "\(error)")
+    }
+    return bound
   }
 
   /// A key that outlives the process, so that a PoP that was killed can tell its clients at once that it no longer

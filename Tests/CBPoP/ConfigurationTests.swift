@@ -82,6 +82,38 @@ private let tls = "tls: {certificateFile: chain.pem, privateKeyFile: /k/key.pem}
     #expect(pop.transport.retry == .always)
   }
 
+  @Test func loadBalancing() throws {
+    let pop = try settings(
+      "transport: {preferredAddresses: ['192.0.2.7:443'], loadBalancing: {serverID: '0a3f01', keyFile: lb.key}}",
+      isDev: true)
+    #expect(pop.transport.preferredAddresses == [SocketAddress("192.0.2.7:443")!])
+    #expect(
+      pop.transport.loadBalancing
+        == .init(serverID: [0x0a, 0x3f, 0x01], nonceLength: 8, configID: 0, keyFile: "/etc/cloudbridge/lb.key"))
+    func faults(_ transport: String) -> [String] {
+      do {
+        _ = try settings("transport: {\(transport)}", isDev: true)
+        return []
+      } catch {
+        return error.problems.map { $0.description.replacing("/etc/cloudbridge/cbpop.yaml:1: ", with: "") }
+      }
+    }
+    #expect(
+      faults("loadBalancing: {serverID: 'xyz'}") == [
+        "transport.loadBalancing.serverID: expected 1 to 11 bytes as pairs of hexadecimal digits, found 'xyz'"
+      ])
+    #expect(
+      faults("loadBalancing: {serverID: '0a3f01', nonceLength: 17}") == [
+        "transport.loadBalancing.nonceLength: with a serverID of 3 bytes makes 20; a connection ID has room for 19"
+      ])
+    #expect(
+      faults("loadBalancing: {keyFile: /k}") == ["transport.loadBalancing.keyFile: stands without serverID"])
+    #expect(
+      faults("preferredAddresses: ['192.0.2.7:443', '192.0.2.8:443']") == [
+        "transport.preferredAddresses: names two IPv4 addresses"
+      ])
+  }
+
   @Test func devNeedsNoFile() throws {
     let pop = try PoPSettings(path: nil, environment: ["CBR_CC": "newreno"], isDev: true)
     #expect(pop.tls == nil)

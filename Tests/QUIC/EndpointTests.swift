@@ -99,7 +99,7 @@ final class EndpointPair {
           guard var connection = server.take() else { continue }
           deliver(datagram, &connection)
           server = .some(consume connection)
-        case .drop: break
+        case .drop, .ring: break
         }
       }
       if var connection = server.take() {
@@ -317,7 +317,7 @@ final class EndpointPair {
       Issue.record("not routed")
       return
     }
-    endpoint.remove(peer: ConnectionPair.clientPath.remote)
+    endpoint.removePeers { $0 == 7 }
     guard case .drop(.unknownConnection) = route() else {
       Issue.record("routed after removal")
       return

@@ -266,6 +266,42 @@ private func at(_ milliseconds: Int64) -> Instant { .zero + .milliseconds(millis
 }
 
 @Suite struct ECNValidationTests {
+  /// What one path did to the marks does not condemn the next.
+  @Test func aNewPathIsJudgedFromWhereTheCountsAre() {
+    var ecn = ECNValidation(isEnabled: true)
+    for _ in 0..<10 { ecn.onSent(.applicationData) }
+    // This one turns ECT(0) into ECT(1), and marks what was not marked.
+    #expect(
+      !whole {
+        ecn.onAcknowledged(.applicationData, reported: ECNCounts(ect0: 20, ect1: 3), newlyAckedMarked: 5)
+      })
+    #expect(ecn.state == .failed)
+    #expect(
+      !whole {
+        ecn.onAcknowledged(.applicationData, reported: ECNCounts(ect0: 20, ect1: 5), newlyAckedMarked: 2)
+      })
+    ecn.onNewPath()
+    #expect(ecn.codepoint == .ect0)
+    for _ in 0..<4 { ecn.onSent(.applicationData) }
+    // An acknowledgement of what took the other path proves nothing.
+    #expect(
+      !whole {
+        ecn.onAcknowledged(
+          .applicationData, reported: ECNCounts(ect0: 21, ect1: 5), newlyAckedMarked: 1, isOfThisPath: false)
+      })
+    #expect(ecn.state == .testing)
+    #expect(
+      !whole {
+        ecn.onAcknowledged(.applicationData, reported: ECNCounts(ect0: 24, ect1: 5), newlyAckedMarked: 3)
+      })
+    #expect(ecn.state == .capable)
+    #expect(
+      !whole {
+        ecn.onAcknowledged(.applicationData, reported: ECNCounts(ect0: 25, ect1: 6), newlyAckedMarked: 1)
+      })
+    #expect(ecn.state == .failed)
+  }
+
   @Test func marksTenAndThenWaits() {
     var ecn = ECNValidation(isEnabled: true)
     for _ in 0..<10 {

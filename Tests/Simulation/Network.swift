@@ -261,7 +261,7 @@ final class Network {
       self.route(server)
       feed(datagram, to: server)
     case .reply(let count): sendDown([UInt8](reply[..<count]), to: datagram.path.remote, ecn: .notECT, [])
-    case .drop: break
+    case .drop, .ring: break
     }
   }
 

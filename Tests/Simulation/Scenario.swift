@@ -89,7 +89,7 @@ struct Scenario: CustomStringConvertible {
           initial: request, now: now, entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1 &+ UInt64(earlier) << 40)),
         plan: scenario.plan, maxSegments: scenario.maxSegments)
     }
-    network.observer = WireObserver(seed: seed, idLength: client.connectionIDLength)
+    network.observer = WireObserver(seed: seed, idLength: client.connectionIDs.length)
     if let second {
       network.secondUp = Link(second.up, seed: seed ^ 0x3000)
       network.secondDown = Link(second.down, seed: seed ^ 0x4000)

@@ -35,7 +35,8 @@ public actor HTTP3Session {
   private var quic: QUIC.Connection
   private var http: HTTP3.Connection
   private let endpoint: QUICEndpoint
-  private let socket: UDPSocket
+  /// That of the active path first.
+  private var sockets: [UDPSocket]
   private let maximumSegments: Int
   private var delegate: (any HTTP3SessionDelegate)?
   private var handlers: [StreamID: BoundStream] = [:]
@@ -69,7 +70,7 @@ public actor HTTP3Session {
 
   init(
     _ opening: Opening, _ configuration: QUIC.Configuration, tls: RingBound<any TLSSession>, path: Path, now: Instant,
-    settings: HTTP3.Settings, endpoint: QUICEndpoint, socket: RingBound<UDPSocket>
+    settings: HTTP3.Settings, endpoint: QUICEndpoint, sockets: RingBound<[UDPSocket]>
   ) {
     self.tls = tls.value
     switch opening {
@@ -88,7 +89,9 @@ public actor HTTP3Session {
     ring = endpoint.ring
     remote = path.remote
     self.endpoint = endpoint
-    self.socket = socket.value
+    var sockets = sockets.value
+    if let index = sockets.firstIndex(where: { $0.isBound(to: path.local) }) { sockets.swapAt(0, index) }
+    self.sockets = sockets
     maximumSegments = 44
   }
 
@@ -125,9 +128,9 @@ public actor HTTP3Session {
     var blocked = false
     sending: while true {
       var produced: Transmission?
-      let hadSlot = socket.withSendBuffer { buffer in
+      let hadSlot = sockets[0].withSharedSendBuffer { buffer in
         produced = quic.transmit(into: buffer, maxSegments: maximumSegments, now: now)
-        return produced.map { UDPSend($0) }
+        return produced.map { (UDPSend($0), sender(from: $0.path.local)) }
       }
       guard hadSlot else {
         blocked = true
@@ -157,6 +160,38 @@ public actor HTTP3Session {
     }
   }
 
+  // MARK: Sockets
+
+  private func sender(from local: SocketAddress) -> UDPSocket {
+    sockets.count == 1 ? sockets[0] : sockets.first { $0.isBound(to: local) } ?? sockets[0]
+  }
+
+  /// Puts the socket of the active path first.
+  private func choose(_ local: SocketAddress) {
+    guard sockets.count > 1, let index = sockets.firstIndex(where: { $0.isBound(to: local) }) else { return }
+    sockets.swapAt(0, index)
+  }
+
+  /// Begins to send from another socket of the endpoint's. False, with nothing changed, when the connection may not
+  /// migrate (RFC 9000 §9): its handshake is not confirmed, or the server forbids it or has left no connection ID.
+  func move(to socket: RingBound<UDPSocket>) -> Bool {
+    let path = Path(local: socket.value.localAddress, remote: quic.path.remote)
+    guard closeReason == nil, quic.migrate(to: path, now: ring.refreshNow()) else { return false }
+    sockets.insert(socket.value, at: 0)
+    markDirty()
+    return true
+  }
+
+  /// The socket is to be closed. False when the active path needs it.
+  func letGo(of socket: RingBound<UDPSocket>) -> Bool {
+    if sockets[0] === socket.value { return false }
+    sockets.removeAll { $0 === socket.value }
+    return true
+  }
+
+  /// The path that packets take now.
+  public var path: Path { quic.path }
+
   private func timerFired() {
     quic.handleTimeout(now: ring.now)
     flush()
@@ -183,6 +218,9 @@ public actor HTTP3Session {
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
         if role == .server || remembered != nil { http.start(on: &quic) }
+      case .pathChanged(let path):
+        choose(path.local)
+        if role == .client { endpoint.assumeIsolated { $0.expectResets(from: path.remote, for: self) } }
       case .streamFinished(let stream):
         http.handle(event, on: &quic)
         finishedWriting(stream)

@@ -3,6 +3,7 @@ public import Logging
 public import QUIC
 import QUICTLS
 public import Ring
+import Synchronization
 public import Wire
 
 /// One UDP socket and the connections behind it, on one ring: a PoP's front door, or a client's way out.
@@ -15,13 +16,19 @@ public actor QUICEndpoint {
   private let acceptance: Acceptance?
   private let logger: Logger
   private let reply = ReplyBuffer()
-  private var socket: UDPSocket?
+  /// The one that connections begin on first.
+  private var sockets: [UDPSocket] = []
+  private var abandonment: RingTimer?
   private var sessions: [ObjectIdentifier: HTTP3Session] = [:]
   private var dirty: [HTTP3Session] = []
   private var flushing: [HTTP3Session] = []
   private var blocked: [HTTP3Session] = []
   /// A client's, for its next connections.
   private var tokens = ReceivedTokens()
+  private var siblings: [QUICEndpoint] = []
+  /// Datagrams on their way to other rings.
+  private var tossing = 0
+  private static let mostTossing = 256
   private var stoppedWaiters: [CheckedContinuation<Void, Never>] = []
   private var counts = Counters()
 
@@ -32,10 +39,11 @@ public actor QUICEndpoint {
     public var makeDelegate: @Sendable (RingExecutor, SocketAddress) throws -> any HTTP3SessionDelegate
     /// Makes the server's side of a handshake.
     public var makeTLS: @Sendable () -> any TLSSession
-    /// Beyond so many connections new ones are not answered.
-    public var maximumConnections: Int
+    /// How many connections there may be, over all endpoints that this value, or a copy of it, is given to.
+    let connections: ConnectionCount
     public var retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy
 
+    /// - Parameter maximumConnections: beyond so many connections new ones are not answered.
     public init(
       settings: HTTP3.Settings = .tunnel, maximumConnections: Int,
       retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy = .underLoad(halfOpen: 1_000),
@@ -43,7 +51,7 @@ public actor QUICEndpoint {
       makeTLS: @escaping @Sendable () -> any TLSSession
     ) {
       self.settings = settings
-      self.maximumConnections = maximumConnections
+      connections = ConnectionCount(limit: maximumConnections)
       self.retry = retry
       self.makeDelegate = makeDelegate
       self.makeTLS = makeTLS
@@ -60,6 +68,10 @@ public actor QUICEndpoint {
     public var tokensAccepted: UInt64 = 0
     /// Version Negotiation, Retry and stateless reset packets.
     public var repliesSent: UInt64 = 0
+    /// Handed to the endpoint of another ring, which their connection ID names.
+    public var tossed: UInt64 = 0
+    /// Not handed on, because too many were on their way.
+    public var tossesDropped: UInt64 = 0
     public var socketErrors: UInt64 = 0
     /// Datagrams of no connection, by why they were dropped.
     public var drops: [QUIC.Endpoint<HTTP3Session>.DropReason: UInt64] = [:]
@@ -75,6 +87,8 @@ public actor QUICEndpoint {
       connectionsRefused += other.connectionsRefused
       tokensAccepted += other.tokensAccepted
       repliesSent += other.repliesSent
+      tossed += other.tossed
+      tossesDropped += other.tossesDropped
       socketErrors += other.socketErrors
       drops.merge(other.drops, uniquingKeysWith: +)
       packetDrops.add(other.packetDrops)
@@ -105,8 +119,7 @@ public actor QUICEndpoint {
     }
     self.configuration = configuration
     var endpoint = QUIC.Endpoint<HTTP3Session>.Configuration(acceptsConnections: acceptance != nil)
-    endpoint.connectionIDLength = configuration.connectionIDLength
-    endpoint.connectionIDPrefix = configuration.connectionIDPrefix
+    endpoint.connectionIDs = configuration.connectionIDs
     endpoint.statelessResetKey = configuration.statelessResetKey
     endpoint.addressTokens = configuration.addressTokens
     if let acceptance { endpoint.retry = acceptance.retry }
@@ -115,24 +128,83 @@ public actor QUICEndpoint {
 
   // MARK: Life
 
-  /// Binds the socket and begins to receive. Returns the address really bound.
+  /// Binds a socket and begins to receive. Returns the address really bound. A server may be started on several
+  /// addresses: its connections may move from one to another (RFC 9000 §9.6).
   ///
-  /// - Parameter reusePort: lets the endpoints of several rings share the address (SO_REUSEPORT).
+  /// The endpoints of several rings that share the address, as `connectionIDs.ring` of their configurations says, are
+  /// started one after the other, in the order of their rings, and then made known to each other by ``join(_:)``.
   @discardableResult
-  public func start(on address: SocketAddress, reusePort: Bool = false) throws -> SocketAddress {
+  public func start(on address: SocketAddress) throws -> SocketAddress {
     var options = UDPSocketOptions.endpoint
-    options.reusePort = reusePort
+    if let ring = configuration.connectionIDs.ring, ring.count > 1 {
+      options.reusePort = true
+      options.steeredSockets = ring.count
+    }
     let socket = try UDPSocket(on: ring, bind: address, options: options, delegate: self)
-    self.socket = socket
+    sockets.append(socket)
     return socket.localAddress
   }
+
+  /// Moves a client's connections to another local address with all that they carry, as when the network has changed
+  /// (RFC 9000 §9.2). New connections begin there too. Returns how many moved; the others stay where they were.
+  ///
+  /// What was left goes on receiving for ``abandonPeriod``, and as long as a connection found no better way.
+  @discardableResult
+  public func move(to address: SocketAddress) throws -> Int {
+    guard acceptance == nil, !sockets.isEmpty else { throw QUICEndpointError.notStarted }
+    let socket = try UDPSocket(on: ring, bind: address, options: .endpoint, delegate: self)
+    sockets.insert(socket, at: 0)
+    var moved = 0
+    for session in sessions.values {
+      let shared = RingBound(socket)
+      if session.assumeIsolated({ $0.move(to: shared) }) { moved += 1 }
+    }
+    scheduleAbandonment()
+    return moved
+  }
+
+  /// Longer than it takes to give up the validation of a path.
+  private static let abandonPeriod = Interval.seconds(10)
+
+  private func scheduleAbandonment() {
+    if abandonment == nil {
+      abandonment = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.abandonSockets() } }
+    }
+    abandonment?.schedule(at: ring.refreshNow() + Self.abandonPeriod)
+  }
+
+  /// Closes the sockets that connections have moved away from.
+  private func abandonSockets() {
+    for socket in sockets.dropFirst() {
+      let shared = RingBound(socket)
+      let isFree = sessions.values.reduce(true) { free, session in
+        session.assumeIsolated { $0.letGo(of: shared) } && free
+      }
+      guard isFree else { continue }
+      socket.close()
+      sockets.removeAll { $0 === socket }
+    }
+    if sockets.count > 1 { scheduleAbandonment() }
+  }
+
+  /// The socket of an address of ours.
+  private func socket(for local: SocketAddress) -> UDPSocket? {
+    sockets.count == 1 ? sockets[0] : sockets.first { $0.isBound(to: local) }
+  }
+
+  func expectResets(from remote: SocketAddress, for session: HTTP3Session) { core.add(peer: remote, session) }
+
+  /// Takes note of the endpoints, itself among them, that share its address, by the index of their rings.
+  public func join(_ endpoints: [QUICEndpoint]) { siblings = endpoints }
 
   /// Closes every connection, waits until each has said so, and closes the socket.
   public func stop() async {
     for session in sessions.values { await session.close() }
     if !sessions.isEmpty { await withCheckedContinuation { stoppedWaiters.append($0) } }
-    socket?.close()
-    socket = nil
+    for socket in sockets { socket.close() }
+    sockets = []
+    abandonment?.cancel()
+    siblings = []
   }
 
   /// Tells every client to take its next requests elsewhere (RFC 9114 §5.2).
@@ -142,17 +214,17 @@ public actor QUICEndpoint {
 
   /// Opens a connection. It is usable after ``HTTP3Session/ready()``.
   ///
-  /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:reusePort:)`` and after ``stop()``.
+  /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:)`` and after ``stop()``.
   public func connect(
     to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: RingBound<any TLSSession>,
     delegate: (any HTTP3SessionDelegate)?
   ) throws -> HTTP3Session {
-    guard let socket else { throw QUICEndpointError.notStarted }
+    guard let socket = sockets.first else { throw QUICEndpointError.notStarted }
     let path = Path(local: socket.localAddress, remote: remote)
     let token = ReceivedTokens.Server(tls.value, at: remote).flatMap { tokens.take(for: $0) }
     let session = HTTP3Session(
       .client(token: token ?? []), configuration, tls: tls, path: path, now: ring.refreshNow(),
-      settings: settings, endpoint: self, socket: RingBound(socket))
+      settings: settings, endpoint: self, sockets: RingBound([socket]))
     sessions[ObjectIdentifier(session)] = session
     core.add(peer: remote, session)
     session.assumeIsolated {
@@ -179,9 +251,8 @@ public actor QUICEndpoint {
   func remove(_ session: HTTP3Session) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
     counts.packetDrops.add(session.assumeIsolated { $0.statistics.drops })
-    if acceptance == nil, !sessions.values.contains(where: { $0.remote == session.remote }) {
-      core.remove(peer: session.remote)
-    }
+    acceptance?.connections.release()
+    if acceptance == nil { core.removePeers { $0 === session } }
     guard sessions.isEmpty else { return }
     for waiter in stoppedWaiters { waiter.resume() }
     stoppedWaiters = []
@@ -225,9 +296,12 @@ public actor QUICEndpoint {
       case .reply(let count):
         finishRun(offset)
         counts.repliesSent += 1
-        _ = socket?.send(
+        _ = socket(for: path.local)?.send(
           UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply.bytes)[..<count]),
           UDPSend(byteCount: count, segmentSize: count, destination: path.remote, source: path.local.ip))
+      case .ring(let index):
+        finishRun(offset)
+        toss(UnsafeRawBufferPointer(datagram), to: index, path: path, ecn: ecn)
       case .drop:
         finishRun(offset)
       }
@@ -236,20 +310,45 @@ public actor QUICEndpoint {
     finishRun(offset)
   }
 
+  /// Hands a datagram to the ring that its connection ID names. Rare, since the kernel steers by the same bits: it joins
+  /// datagrams of one sender to trains, whatever their connections.
+  private func toss(_ datagram: UnsafeRawBufferPointer, to index: Int, path: Path, ecn: ECN) {
+    guard index < siblings.count, tossing < Self.mostTossing else {
+      counts.tossesDropped += 1
+      return
+    }
+    counts.tossed += 1
+    tossing += 1
+    let (sibling, bytes) = (siblings[index], [UInt8](datagram))
+    Task.detached {
+      await sibling.receive(tossed: bytes, path: path, ecn: ecn)
+      await self.tossed()
+    }
+  }
+
+  private func tossed() { tossing -= 1 }
+
+  private func receive(tossed datagram: [UInt8], path: Path, ecn: ECN) {
+    guard !sockets.isEmpty else { return }
+    var datagram = datagram
+    datagram.withUnsafeMutableBytes { receive($0, segmentSize: $0.count, path: path, ecn: ecn) }
+  }
+
   private func accept(
     _ request: InitialRequest, _ datagram: UnsafeMutableRawBufferPointer, path: Path, ecn: ECN, now: Instant
   ) {
-    guard let acceptance, let socket, sessions.count < acceptance.maximumConnections else {
+    guard let acceptance, !sockets.isEmpty, acceptance.connections.acquire() else {
       counts.connectionsRefused += 1
       return
     }
     let session = HTTP3Session(
       .server(request), configuration, tls: RingBound(acceptance.makeTLS()), path: path, now: now,
-      settings: acceptance.settings, endpoint: self, socket: RingBound(socket))
+      settings: acceptance.settings, endpoint: self, sockets: RingBound(sockets))
     do {
       let delegate = try acceptance.makeDelegate(ring, path.remote)
       session.assumeIsolated { $0.setDelegate(delegate) }
     } catch {
+      acceptance.connections.release()
       counts.connectionsRefused += 1
       logger.error("a connection could not be served: \(error)")
       return
@@ -273,6 +372,23 @@ extension ReceivedTokens.Server {
     guard let name = (tls as? TLSClientSession)?.serverName else { return nil }
     self.init(name: name, address: address)
   }
+}
+
+/// Connections of the endpoints that share a limit.
+final class ConnectionCount: Sendable {
+  private let limit: Int
+  private let count = Atomic(0)
+
+  init(limit: Int) { self.limit = limit }
+
+  /// Counts one more. Every success is to be followed by one ``release()``.
+  func acquire() -> Bool {
+    if count.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+    release()
+    return false
+  }
+
+  func release() { count.wrappingSubtract(1, ordering: .relaxed) }
 }
 
 /// Where an endpoint writes its own answers.

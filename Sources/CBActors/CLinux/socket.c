@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
+#include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -53,6 +54,23 @@ int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remot
     return error;
   }
   return fd;
+}
+
+int cb_udp_steer(int fd, unsigned count) {
+  // The program sees the UDP payload, and a load past its end returns 0. What names no socket is spread by address.
+  struct sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
+      // RFC 8999: a long header has the ID behind version and length, a short one at once.
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x80, 0, 2),
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 6),
+      BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 1),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x1f),
+      BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, count),
+      BPF_STMT(BPF_RET | BPF_A, 0),
+  };
+  struct sock_fprog program = {sizeof code / sizeof code[0], code};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) ? -errno : 0;
 }
 
 int cb_tcp_open(bool six) {

@@ -71,6 +71,13 @@ public final class UDPSocket {
     var to = options.remote.map { cb_endpoint($0) } ?? cb_endpoint()
     let result = cb_udp_open(&from, &to, &open)
     guard result >= 0 else { throw .system("bind", result) }
+    if options.reusePort, options.steeredSockets > 1 {
+      let steered = cb_udp_steer(result, UInt32(options.steeredSockets))
+      guard steered == 0 else {
+        Glibc.close(result)
+        throw .system("setsockopt SO_ATTACH_REUSEPORT_CBPF", steered)
+      }
+    }
     var bound = cb_endpoint()
     _ = cb_local_endpoint(result, &bound)
     self.ring = ring
@@ -174,6 +181,27 @@ public final class UDPSocket {
       transmit(UnsafeRawBufferPointer(rebasing: buffer[..<send.byteCount]), send)
     }
     return true
+  }
+
+  /// The same, for datagrams of which some must leave from another socket of the ring, which `body` names. What that one
+  /// has no room for is lost.
+  @inline(__always)
+  public func withSharedSendBuffer(
+    _ body: (UnsafeMutableRawBufferPointer) -> (send: UDPSend, socket: UDPSocket)?
+  ) -> Bool {
+    guard let buffer = borrowSendBuffer() else { return false }
+    let filled = body(buffer)
+    returnSendBuffer()
+    if let (send, socket) = filled, socket === self || socket.isWritable {
+      precondition(send.byteCount <= buffer.count, "past the end of the buffer")
+      socket.transmit(UnsafeRawBufferPointer(rebasing: buffer[..<send.byteCount]), send)
+    }
+    return true
+  }
+
+  /// Datagrams from and to this address are this socket's.
+  public func isBound(to local: SocketAddress) -> Bool {
+    localAddress.port == local.port && (localAddress.ip == local.ip || localAddress.ip.isUnspecified)
   }
 
   /// Sends from memory of the caller's own, which is free again on return; `byteCount` is not looked at.

@@ -33,6 +33,8 @@ public enum ValueKind: Sendable {
   case path
   /// The base64 text of a SHA-256 value.
   case sha256
+  /// Bytes as pairs of hexadecimal digits.
+  case hexadecimal(bytes: ClosedRange<Int>)
   /// An https URI template of level 3 or less (RFC 6570) with at least these variables.
   case uriTemplate(variables: [String])
 }
@@ -75,6 +77,10 @@ extension ValueKind {
     case .secureURL: return Self.urlProblem(text)
     case .path: return unless(!text.isEmpty && !text.contains("\0"), "a path")
     case .sha256: return unless(Self.isSHA256(text), "the base64 text of a SHA-256 value (44 characters)")
+    case .hexadecimal(let count):
+      return unless(
+        Self.bytes(text).map { count.contains($0.count) } ?? false,
+        "\(count.lowerBound) to \(count.upperBound) bytes as pairs of hexadecimal digits")
     case .uriTemplate(let variables): return Self.templateProblem(text, variables: variables)
     }
   }
@@ -137,6 +143,14 @@ extension ValueKind {
       return isLoopback ? nil : "\(quoted(text)) is not https; http is for loopback addresses alone"
     default: return "expected an https URL, found \(quoted(text))"
     }
+  }
+
+  /// The bytes of a ``hexadecimal(bytes:)``; nil for what is none.
+  public static func bytes(_ text: String) -> [UInt8]? {
+    let digits = text.utf8.map { Character(UnicodeScalar($0)).hexDigitValue }
+    guard digits.count % 2 == 0, !digits.contains(nil) else { return nil }
+    // Proof for the unwraps: none of them is nil.
+    return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0]! << 4 | digits[$0 + 1]!) }
   }
 
   private static func isSHA256(_ text: String) -> Bool {

@@ -77,6 +77,14 @@ public enum IPAddress: Hashable, Sendable {
     }
   }
 
+  /// All zero: no address, or any of one's own.
+  public var isUnspecified: Bool {
+    switch self {
+    case .v4(let four): four == .any
+    case .v6(let six): six == .any
+    }
+  }
+
   /// 127.0.0.0/8 (RFC 1122 §3.2.1.3) or ::1 (RFC 4291 §2.5.3), mapped IPv4 included.
   public var isLoopback: Bool {
     switch unmapped {

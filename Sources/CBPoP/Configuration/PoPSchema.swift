@@ -1,3 +1,4 @@
+import QUIC
 public import Settings
 import Wire
 
@@ -122,6 +123,13 @@ extension PoPSettings {
     "transport", "The QUIC connections.",
     [
       .value(
+        "rings", .integer(0...RingShare.maximumCount), default: "0",
+        "Threads that serve connections, each with its own share of them. 0: one for each processor."),
+      .list(
+        "preferredAddresses", .socketAddress, example: ["198.51.100.7:443"],
+        "Where clients go on once connected: this PoP's own unicast address behind an anycast one, at most one of each "
+          + "family. Listened on as well (RFC 9000 section 9.6)."),
+      .value(
         "congestion", .choice(["cubic", "newreno"], coming: ["bbrv3", "bbr"]), default: "cubic",
         environment: "CBR_CC", "The congestion controller: cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
       .value(
@@ -140,5 +148,22 @@ extension PoPSettings {
         "qlogDirectory", .path, example: "/var/log/cloudbridge/qlog",
         "An existing directory for a qlog of each connection, readable by the owner alone. They grow fast: for looking into a fault."
       ),
+      .section(
+        "loadBalancing",
+        "Connection IDs that name this PoP to balancers (draft-ietf-quic-load-balancers). All of it must be what the "
+          + "balancers are configured with.",
+        [
+          .value(
+            "serverID", .hexadecimal(bytes: 1...11), example: "0a3f01",
+            "Which server this is. Without it, connection IDs are random."),
+          .value(
+            "nonceLength", .integer(RoutableServer.leastNonceLength...18), default: "8",
+            "Bytes of each connection ID that make it another one."),
+          .value("configID", .integer(0...6), default: "0", "The config rotation bits."),
+          .value(
+            "keyFile", .path, example: "/etc/cloudbridge/lb.key",
+            "An AES-128 key as 32 hexadecimal digits. Without it anyone can read the server ID. Must not be readable by "
+              + "others."),
+        ]),
     ])
 }

@@ -4,9 +4,31 @@ import Identity
 import MASQUE
 import QUIC
 import QUICTLS
+import Settings
 import Wire
 
 // What the settings mean to the modules that do the work.
+
+extension PoPSettings.Transport {
+  /// Of the processors that this process may use.
+  var ringCount: Int { rings > 0 ? rings : min(ProcessInfo.processInfo.activeProcessorCount, RingShare.maximumCount) }
+}
+
+extension RoutableServer {
+  /// Throws ``RoutingConfiguration/Mistake``, or what is wrong with the key's file.
+  convenience init(_ balancing: PoPSettings.LoadBalancing) throws {
+    let key = try balancing.keyFile.map { file in
+      let secret = try Secret(file: file)
+      guard let key = ValueKind.bytes(secret.exposed), key.count == 16 else { throw SecretFileError.noKey(file) }
+      return key
+    }
+    try self.init(
+      RoutingConfiguration(
+        identifier: balancing.configID, serverIDLength: balancing.serverID.count,
+        nonceLength: balancing.nonceLength, key: key),
+      serverID: balancing.serverID, entropy: SystemEntropy.shared)
+  }
+}
 
 extension QUIC.Configuration {
   init(_ transport: PoPSettings.Transport) {
@@ -14,6 +36,7 @@ extension QUIC.Configuration {
     maxIdleTimeout = transport.idleTimeout
     handshakeTimeout = transport.handshakeTimeout
     maximumMTU = transport.maximumMTU
+    preferredAddresses = transport.preferredAddresses
     congestion =
       switch transport.congestion {
       case .cubic: .cubic
@@ -46,8 +69,10 @@ extension ClientAuthentication {
 
 extension TargetPolicy {
   init(_ settings: PoPSettings) {
-    let own = settings.listen.compactMap { IPPrefix($0.ip, length: $0.ip.bitWidth) }
-      .filter { !$0.address.isUnspecified && !$0.address.isLoopback }
+    let own = (settings.listen + settings.transport.preferredAddresses).compactMap {
+      IPPrefix($0.ip, length: $0.ip.bitWidth)
+    }
+    .filter { !$0.address.isUnspecified && !$0.address.isLoopback }
     var openings = settings.policy.allowPrefixes.map { TargetPolicy.Opening($0) }
     if settings.policy.allowPrivate {
       openings += ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
@@ -78,15 +103,6 @@ extension Identity.TrustProfile {
   }
 }
 
-extension IPAddress {
-  fileprivate var isUnspecified: Bool {
-    switch self {
-    case .v4(let four): four == .any
-    case .v6(let six): six == .any
-    }
-  }
-}
-
 extension Secret {
   /// Reads a secret that others must not be able to read; one line feed at its end is not part of it.
   convenience init(file path: String) throws {
@@ -104,8 +120,10 @@ extension Secret {
 /// Why a file with a secret is not used.
 public enum SecretFileError: Error, Hashable, Sendable, CustomStringConvertible {
   case readableByOthers(String, Int)
+  case noKey(String)
   public var description: String {
     switch self {
+    case .noKey(let path): "\(path) does not hold 32 hexadecimal digits"
     case .readableByOthers(let path, let mode):
       "\(path) can be read by others (mode \(String(mode, radix: 8))): chmod 600 \(path)"
     }

@@ -66,6 +66,10 @@ public struct PoPSettings: Hashable, Sendable {
   public struct Transport: Hashable, Sendable {
     public enum Congestion: String, Hashable, Sendable, CaseIterable { case cubic, newreno }
     public enum Retry: String, Hashable, Sendable { case never, always, underLoad = "under-load" }
+    /// 0: one for each processor.
+    public var rings: Int
+    /// At most one of each family.
+    public var preferredAddresses: [SocketAddress]
     public var congestion: Congestion
     public var idleTimeout: Interval
     public var handshakeTimeout: Interval
@@ -74,6 +78,16 @@ public struct PoPSettings: Hashable, Sendable {
     public var retry: Retry
     /// Where each connection's qlog is written; nil writes none.
     public var qlogDirectory: String?
+    /// Nil: connection IDs are random.
+    public var loadBalancing: LoadBalancing?
+  }
+
+  /// draft-ietf-quic-load-balancers.
+  public struct LoadBalancing: Hashable, Sendable {
+    public var serverID: [UInt8]
+    public var nonceLength: Int
+    public var configID: UInt8
+    public var keyFile: String?
   }
 
   public struct Dev: Hashable, Sendable {
@@ -140,11 +154,30 @@ extension PoPSettings {
 
     if listen.isEmpty { problems.append(settings.problem("listen", "names no address")) }
     if Set(listen).count < listen.count { problems.append(settings.problem("listen", "names an address twice")) }
+    problems += loadBalancingProblems(settings)
+    for isIPv4 in [true, false] where transport.preferredAddresses.count(where: { $0.ip.isIPv4 == isIPv4 }) > 1 {
+      problems.append(
+        settings.problem("transport.preferredAddresses", "names two \(isIPv4 ? "IPv4" : "IPv6") addresses"))
+    }
     if trustProfiles.isEmpty, !isDev {
       problems.append(.init(source, key: "identity.profiles", "is empty: no token would ever be accepted"))
     }
     problems += trustProblems(settings)
     guard problems.isEmpty else { throw SettingsError(problems) }
+  }
+
+  private func loadBalancingProblems(_ settings: ResolvedSettings) -> [SettingsError.Problem] {
+    guard let balancing = transport.loadBalancing else {
+      guard settings.path("transport.loadBalancing.keyFile") != nil else { return [] }
+      return [settings.problem("transport.loadBalancing.keyFile", "stands without serverID")]
+    }
+    let length = balancing.serverID.count + balancing.nonceLength
+    guard length > 19 else { return [] }
+    return [
+      settings.problem(
+        "transport.loadBalancing.nonceLength",
+        "with a serverID of \(balancing.serverID.count) bytes makes \(length); a connection ID has room for 19")
+    ]
   }
 
   private func trustProblems(_ settings: ResolvedSettings) -> [SettingsError.Problem] {
@@ -227,11 +260,19 @@ extension PoPSettings.Limits {
 
 extension PoPSettings.Transport {
   init(_ settings: ResolvedSettings) {
+    rings = settings.integer("transport.rings")
+    preferredAddresses = settings.list("transport.preferredAddresses").compactMap { SocketAddress($0) }
     congestion = settings.text("transport.congestion").flatMap(Congestion.init) ?? .cubic
     idleTimeout = settings.interval("transport.idleTimeout")
     handshakeTimeout = settings.interval("transport.handshakeTimeout")
     maximumMTU = settings.integer("transport.maximumMTU")
     retry = settings.text("transport.retry").flatMap(Retry.init) ?? .underLoad
     qlogDirectory = settings.path("transport.qlogDirectory")
+    if let serverID = settings.text("transport.loadBalancing.serverID").flatMap(ValueKind.bytes) {
+      loadBalancing = PoPSettings.LoadBalancing(
+        serverID: serverID, nonceLength: settings.integer("transport.loadBalancing.nonceLength"),
+        configID: UInt8(settings.integer("transport.loadBalancing.configID")),
+        keyFile: settings.path("transport.loadBalancing.keyFile"))
+    }
   }
 }

@@ -50,12 +50,13 @@ public struct Configuration: Sendable {
   /// A PING is sent when nothing was heard or sent for this long; nil sends none.
   public var keepAliveInterval: Interval?
 
-  /// Bytes of the connection IDs that we choose, 4 to 20.
-  public var connectionIDLength = 8
-  /// What each of our connection IDs begins with, such as the number of the ring that serves it.
-  public var connectionIDPrefix: [UInt8] = []
+  /// The connection IDs that we choose.
+  public var connectionIDs = ConnectionIDFormat()
   /// Connection IDs of the peer's that we keep, 2 to 8 (active_connection_id_limit).
   public var activeConnectionIDLimit: UInt64 = 4
+  /// Where a server would rather be reached once the handshake is confirmed, such as at a unicast address behind an
+  /// anycast one: the first of each family is offered, and must lead to this very server (RFC 9000 §9.6).
+  public var preferredAddresses: [SocketAddress] = []
   /// disable_active_migration: asks the peer not to move.
   public var disableActiveMigration = false
   /// The key of stateless reset tokens: 32 bytes, the same on all ends that answer for each other.

@@ -6,7 +6,9 @@ import Wire
 extension Connection {
   mutating func start() {
     tls.version = version
-    tls.setTransportParameters(ourTransportParameters().encoded())
+    var parameters = ourTransportParameters()
+    if role == .server { parameters.preferredAddress = offerPreferredAddress() }
+    tls.setTransportParameters(parameters.encoded())
     guard role == .client else { return }
     installInitialKeys()
     attempt { connection throws(TransportError) in try connection.advanceHandshake() }
@@ -142,6 +144,7 @@ extension Connection {
     mtu.limit(to: parameters.maxUDPPayloadSize)
     applyMTU()
     if let token = parameters.statelessResetToken { peerIDs.setFirstResetToken(token) }
+    if let preferred = parameters.preferredAddress { try takePreferredAddress(preferred) }
     // RFC 9000 §10.1: "Each endpoint advertises a max_idle_timeout, but the effective value at an endpoint is computed
     // as the minimum of the two advertised values (or the sole advertised value, if only one endpoint advertises a
     // non-zero value)."
@@ -195,6 +198,7 @@ extension Connection {
     discard(.initial)
     discard(.handshake)
     mtu.start()
+    if role == .client { probePreferredAddress() }
     if isOriginalIDRouted, let routedInitialID {
       isOriginalIDRouted = false
       events.append(.connectionIDRetired(routedInitialID))

@@ -9,11 +9,11 @@ extension Connection {
   var challengePeriod: Interval { max(recovery.probeTimeout, .milliseconds(50)) }
 
   /// RFC 9000 §8.2.4: three times the larger of the present PTO and that of a path not yet measured.
-  private var validationPeriod: Interval { max(recovery.probeTimeout, RTTEstimator.defaultInitial * 3) * 3 }
+  var validationPeriod: Interval { max(recovery.probeTimeout, RTTEstimator.defaultInitial * 3) * 3 }
 
   /// What an authentic 1-RTT packet says about the path that it came on.
   mutating func settlePath(_ context: inout PacketContext) {
-    if context.path == active.path || (role == .client && context.arrival == .active) {
+    if context.path == active.path {
       activeDestinationID = context.destinationID
       if context.isNonProbing { largestNonProbing = max(largestNonProbing ?? 0, context.packetNumber) }
       for data in context.challenges { active.queueResponse(data) }
@@ -23,7 +23,8 @@ extension Connection {
     if let known = others.firstIndex(where: { $0.path == context.path }) {
       index = known
     } else if role == .server {
-      index = addPath(context)
+      guard let added = addPath(context) else { return }
+      index = added
     } else {
       return
     }
@@ -34,11 +35,24 @@ extension Connection {
     if role == .server, context.isNonProbing, isNewest {
       largestNonProbing = context.packetNumber
       activeDestinationID = context.destinationID
-      follow(index)
+      // RFC 9000 §9.6.2: "The server MUST send non-probing packets from its original address until it receives a
+      // non-probing packet from the client at its preferred address and until the server has validated the new path."
+      if isOtherLocalAddress(context.path), !others[index].isValidated {
+        others[index].isClaimed = true
+      } else {
+        follow(index)
+      }
     }
   }
 
-  private mutating func addPath(_ context: PacketContext) -> Int {
+  /// The client sends to another address of this server's: the preferred one.
+  private mutating func isOtherLocalAddress(_ path: Path) -> Bool { path.local != active.path.local }
+
+  /// Nil when there is no connection ID to answer with.
+  private mutating func addPath(_ context: PacketContext) -> Int? {
+    let isOtherLocal = isOtherLocalAddress(context.path)
+    // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address".
+    if isOtherLocal, !peerIDs.hasUnused { return nil }
     if others.count >= Self.mostOtherPaths {
       // The oldest that proved nothing goes first.
       let index = others.firstIndex { !$0.isValidated } ?? 0
@@ -46,9 +60,13 @@ extension Connection {
     }
     // RFC 9000 §9.5: a peer that changed the ID it sends to wants not to be linked; we change ours too, if it left us any.
     var sequence = active.peerIDSequence
-    if context.destinationID != activeDestinationID, let fresh = peerIDs.takeUnused() { sequence = fresh.sequence }
+    if isOtherLocal || context.destinationID != activeDestinationID, let fresh = peerIDs.takeUnused() {
+      sequence = fresh.sequence
+    }
     others.append(PathState(context.path, role: role, isValidated: false, peerIDSequence: sequence))
     others[others.count - 1].bytesReceived = UInt64(context.datagramSize)
+    // RFC 9000 §9.6.2: "The server MUST probe on the path toward the client from its preferred address."
+    if isOtherLocal { others[others.count - 1].beginValidation(until: clock + validationPeriod) }
     return others.count - 1
   }
 
@@ -69,7 +87,7 @@ extension Connection {
     }
   }
 
-  private mutating func switchPath(from old: PathState) {
+  mutating func switchPath(from old: PathState) {
     counts.migrations += 1
     // RFC 9000 §9.4: "an endpoint MUST immediately reset the congestion controller and round-trip time estimator for the
     // new path to initial values" "unless the only change in the peer's address is its port number"; here already before
@@ -89,8 +107,9 @@ extension Connection {
     clock = now
     // RFC 9000 §9: "An endpoint MUST NOT initiate connection migration before the handshake is confirmed".
     guard case .open = lifecycle, role == .client, isHandshakeConfirmed, path != active.path,
-      // RFC 9000 §18.2: disable_active_migration.
-      peerTransportParameters?.disableActiveMigration != true,
+      // RFC 9000 §5.2.3: disable_active_migration "does not prohibit connection migration after a client has acted on a
+      // preferred_address transport parameter."
+      peerTransportParameters?.disableActiveMigration != true || isAtPreferredAddress,
       // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address".
       let fresh = peerIDs.takeUnused()
     else { return false }
@@ -110,13 +129,19 @@ extension Connection {
   mutating func receivePathResponse(_ data: UInt64) {
     if active.challenges.contains(data) {
       let wasValidated = active.isValidated
-      active.endValidation()
+      active.endValidation(nextUntil: clock + validationPeriod)
       if !wasValidated {
         retireFormerPaths()
         isNewTokenDue = role == .server && configuration.addressTokens != nil
       }
     } else if let index = others.firstIndex(where: { $0.challenges.contains(data) }) {
-      others[index].endValidation()
+      others[index].endValidation(nextUntil: clock + validationPeriod)
+      if others[index].isPreferred {
+        moveToPreferredAddress(index)
+      } else if others[index].isClaimed {
+        others[index].isClaimed = false
+        follow(index)
+      }
     }
   }
 
@@ -136,15 +161,21 @@ extension Connection {
 
   /// Paths whose ID the peer has taken back get another.
   mutating func replaceRetiredIDs() {
-    if peerIDs.id(active.peerIDSequence) == nil { active.peerIDSequence = takeAnyID() }
-    for index in others.indices where peerIDs.id(others[index].peerIDSequence) == nil {
-      others[index].peerIDSequence = takeAnyID()
+    if peerIDs.id(active.peerIDSequence) == nil {
+      active.peerIDSequence =
+        peerIDs.takeUnused()?.sequence ?? peerIDs.active.first?.sequence ?? active.peerIDSequence
     }
+    for index in others.indices.reversed() where peerIDs.id(others[index].peerIDSequence) == nil {
+      if let fresh = peerIDs.takeUnused() {
+        others[index].peerIDSequence = fresh.sequence
+      } else {
+        others.remove(at: index)
+      }
+    }
+    // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address".
+    let (local, sequence) = (active.path.local, active.peerIDSequence)
+    others.removeAll { $0.path.local != local && $0.peerIDSequence == sequence }
     applyMTU()
-  }
-
-  private mutating func takeAnyID() -> UInt64 {
-    peerIDs.takeUnused()?.sequence ?? peerIDs.active.first?.sequence ?? active.peerIDSequence
   }
 
   mutating func handlePathTimeouts(_ now: Instant) {
@@ -159,7 +190,7 @@ extension Connection {
     while index < others.count {
       if isDue(others[index].validationDeadline, now) {
         // One that was good once is where to return to if the active path fails.
-        guard others[index].isValidated else {
+        guard others[index].isValidated, !others[index].isLeft else {
           release(others.remove(at: index))
           continue
         }
@@ -174,7 +205,7 @@ extension Connection {
 
   /// Validation of the active path has failed.
   private mutating func returnToValidatedPath() {
-    guard let index = others.lastIndex(where: { $0.isValidated }) else {
+    guard let index = others.lastIndex(where: { $0.isValidated && !$0.isLeft }) else {
       // RFC 9000 §9.3.2: "If an endpoint has no state about the last validated peer address, it MUST close the connection
       // silently by discarding all connection state." A client's peer has not moved: it goes on trying.
       if role == .server { finish(.localTransport(TransportError(.noViablePath, "no path could be validated"))) }

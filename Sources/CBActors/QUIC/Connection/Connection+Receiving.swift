@@ -21,6 +21,7 @@ extension Connection {
       counts.drops.unexpectedPath += 1
       return
     }
+    let path = knownPath(arrival, path)
     creditPath(arrival, path, bytes: datagram.count)
     process(datagram, path: path, arrival: arrival, ecn: ecn, now: now)
     if !undecryptable.isEmpty { retryUndecryptable(now: now) }
@@ -38,12 +39,28 @@ extension Connection {
     if path == active.path { return .active }
     if let index = others.firstIndex(where: { $0.path == path }) { return .other(index) }
     if role == .client {
+      // A socket that is bound to no address of its own tells by each datagram where that was sent to.
+      if path.remote == active.path.remote, path.local.port == active.path.local.port { return .active }
+      if let index = others.firstIndex(where: {
+        $0.path.remote == path.remote && $0.path.local.port == path.local.port
+      }) {
+        return .other(index)
+      }
       // RFC 9000 §9: "If a client receives packets from an unknown server address, the client MUST discard these
       // packets." Its own address is its owner's affair.
       return path.remote == active.path.remote ? .active : nil
     }
     // RFC 9000 §9: "An endpoint MUST NOT initiate connection migration before the handshake is confirmed".
     return isHandshakeConfirmed ? .new : nil
+  }
+
+  /// The path as it was named to the connection.
+  private mutating func knownPath(_ arrival: Arrival, _ path: Path) -> Path {
+    switch arrival {
+    case .active: active.path
+    case .other(let index): others[index].path
+    case .new: path
+    }
   }
 
   private mutating func creditPath(_ arrival: Arrival, _ path: Path, bytes: Int) {
@@ -257,7 +274,7 @@ extension Connection {
     for var entry in undecryptable.takeAll() {
       entry.bytes.withUnsafeMutableBytes { bytes in
         guard case .open = lifecycle, let arrival = classify(entry.path) else { return }
-        process(bytes, path: entry.path, arrival: arrival, ecn: entry.ecn, now: now)
+        process(bytes, path: knownPath(arrival, entry.path), arrival: arrival, ecn: entry.ecn, now: now)
       }
     }
   }

@@ -215,6 +215,7 @@ extension Connection {
     path.responsesDue.removeAll(keepingCapacity: true)
     if path.isChallengeDue, frames.remaining >= 9 {
       path.isChallengeDue = false
+      if limit < MTUDiscovery.base { path.wasChallengedSmall = true }
       let data = entropy.nextUInt64()
       path.challenges.append(data)
       path.challengeDeadline = now + challengePeriod

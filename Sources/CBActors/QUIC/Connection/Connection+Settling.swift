@@ -22,6 +22,17 @@ extension Connection {
 
   mutating func settleLost(_ space: PacketNumberSpace) {
     for position in recovery.lostFrames.indices { repair(recovery.lostFrames[position], space) }
+    if recovery.largeLossEvents >= MTUDiscovery.blackHoleThreshold { fallBackToBase() }
+    mtu.armRaise(clock)
+  }
+
+  /// The path has become too narrow for the packets sent (RFC 8899 §4.3).
+  mutating func fallBackToBase() {
+    recovery.largeLossEvents = 0
+    guard mtu.current > MTUDiscovery.base else { return }
+    counts.blackHoles += 1
+    mtu.blackHole()
+    applyMTU()
   }
 
   /// Queues again what a frame carried, where it still matters.

@@ -22,6 +22,7 @@ extension Connection {
     consider(pacedUntil)
     consider(oneRTT?.previousExpiry)
     consider(earlyKeysExpiry)
+    consider(mtu.raiseDeadline)
     consider(active.challengeDeadline)
     consider(active.validationDeadline)
     for path in others {
@@ -68,6 +69,7 @@ extension Connection {
       earlyKeysExpiry = nil
     }
     if let deadline = recovery.deadline, deadline <= now { handleRecoveryTimeout(now) }
+    if let deadline = mtu.raiseDeadline, deadline <= now { mtu.raise() }
     handlePathTimeouts(now)
   }
 
@@ -81,10 +83,7 @@ extension Connection {
       if space == .initial, recovery.hasAckElicitingInFlight(.handshake), spaces[1].writeKeys != nil {
         probe(.handshake, count: 1)
       }
-      if recovery.probeTimeoutCount >= 3, mtu.current > MTUDiscovery.base {
-        mtu.blackHole()
-        applyMTU()
-      }
+      if recovery.probeTimeoutCount >= MTUDiscovery.blackHoleThreshold { fallBackToBase() }
     }
   }
 

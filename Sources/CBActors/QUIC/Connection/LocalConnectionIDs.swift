@@ -13,27 +13,20 @@ struct LocalConnectionIDs {
   private(set) var announcing: [UInt64] = []
   /// As many as the peer keeps, and no more than this many are out at once.
   private static let mostIssued = 8
-  let length: Int
-  private let prefix: [UInt8]
+  private let format: ConnectionIDFormat
   let resetKey: StatelessResetKey
 
   init(configuration: Configuration, entropy: any EntropySource) {
-    length = min(max(configuration.connectionIDLength, 4), ConnectionID.maximumLength)
-    // At least four random bytes stay, so that two IDs are never alike but by a rare chance.
-    prefix = [UInt8](configuration.connectionIDPrefix.prefix(length - 4))
+    format = configuration.connectionIDs
     // Without a key that outlives the connection tokens are random: they are given, and never used.
     resetKey = StatelessResetKey(configuration.statelessResetKey ?? entropy.bytes(32))
-    active = []
-    active.append(Entry(sequence: 0, id: generate(entropy)))
+    active = [Entry(sequence: 0, id: format.next(entropy))]
   }
+
+  var length: Int { format.length }
 
   /// The one chosen in the handshake.
   var first: ConnectionID { active[0].id }
-
-  func generate(_ entropy: any EntropySource) -> ConnectionID {
-    // Proof for the unwrap: the length is at most the largest.
-    ConnectionID(prefix + entropy.bytes(length - prefix.count))!
-  }
 
   func contains(_ id: ConnectionID) -> Bool { active.contains { $0.id == id } }
 
@@ -42,13 +35,24 @@ struct LocalConnectionIDs {
     let limit = Int(min(peerLimit, UInt64(Self.mostIssued)))
     var issued: [ConnectionID] = []
     while active.count < limit {
-      let id = generate(entropy)
+      let id = format.next(entropy)
       active.append(Entry(sequence: nextSequence, id: id))
       announcing.append(nextSequence)
       nextSequence += 1
       issued.append(id)
     }
     return issued
+  }
+
+  /// The one that goes with a preferred address, before any other is issued (RFC 9000 §5.1.1).
+  mutating func issuePreferred(_ entropy: any EntropySource) -> ConnectionID {
+    // RFC 9000 §5.1.1: "If the preferred_address transport parameter is sent, the sequence number of the supplied
+    // connection ID is 1."
+    precondition(nextSequence == 1, "the second ID")
+    let id = format.next(entropy)
+    active.append(Entry(sequence: nextSequence, id: id))
+    nextSequence += 1
+    return id
   }
 
   /// Takes in RETIRE_CONNECTION_ID (RFC 9000 §19.16); returns the ID that is over, if it still was not.

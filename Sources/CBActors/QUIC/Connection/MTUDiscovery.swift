@@ -10,6 +10,11 @@ struct MTUDiscovery {
   private static let attempts = 3
   /// The search ends within this many bytes.
   private static let resolution = 16
+  /// RFC 8899 §5.1.1: "The PMTU_RAISE_TIMER is configured to the period a sender will continue to use the current PLPMTU,
+  /// after which it reenters the Search Phase."
+  static let raisePeriod = Interval.seconds(600)
+  /// Loss events with large packets alone, and none of those acknowledged between them, that make a black hole.
+  static let blackHoleThreshold = 3
 
   /// Packets are filled to this.
   private(set) var current: Int
@@ -22,6 +27,9 @@ struct MTUDiscovery {
   private var losses = 0
   private var isInFlight = false
   private var isRunning = false
+  private var hasStarted = false
+  /// When to look whether the path has become wider.
+  private(set) var raiseDeadline: Instant?
 
   init(initial: Int, maximum: Int) {
     self.initial = max(initial, Self.base)
@@ -40,9 +48,26 @@ struct MTUDiscovery {
 
   /// The handshake is confirmed, or a new path is in use: look for what it carries.
   mutating func start() {
+    hasStarted = true
+    search()
+  }
+
+  private mutating func search() {
     isRunning = true
     losses = 0
+    raiseDeadline = nil
     chooseCandidate()
+  }
+
+  /// Sets the timer once the search has ended below what it might have found.
+  mutating func armRaise(_ now: Instant) {
+    if hasStarted, !isRunning, current < ceiling, raiseDeadline == nil { raiseDeadline = now + Self.raisePeriod }
+  }
+
+  /// The present size has been used for long: the path may have become wider.
+  mutating func raise() {
+    tooLarge = ceiling + 1
+    search()
   }
 
   /// A new path: nothing is known of it.
@@ -53,11 +78,14 @@ struct MTUDiscovery {
     start()
   }
 
-  /// Large packets have stopped passing: back to what every path carries (RFC 8899 §4.3).
+  /// Large packets have stopped passing: back to what every path carries, and from there up to less than what failed
+  /// (RFC 8899 §4.3). What ICMP says of a path's size is not listened to (the sockets' IP_PMTUDISC_PROBE): anyone can
+  /// say it.
   mutating func blackHole() {
+    tooLarge = current
     current = Self.base
-    isRunning = false
     isInFlight = false
+    if hasStarted { search() }
   }
 
   private mutating func chooseCandidate() {

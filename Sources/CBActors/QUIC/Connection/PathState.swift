@@ -12,11 +12,20 @@ struct PathState {
   /// Data of PATH_CHALLENGE frames sent on this path and not answered, the newest last.
   var challenges: [UInt64] = []
   var isChallengeDue = false
+  /// A challenge went out in a datagram of less than 1200 bytes, all that the peer's address was good for.
+  var wasChallengedSmall = false
   /// When to challenge again, or to give up.
   var challengeDeadline: Instant?
   var validationDeadline: Instant?
   /// Data of PATH_CHALLENGE frames received on this path and not answered.
   var responsesDue: [UInt64] = []
+
+  /// Leads to the address that the server prefers: taken as soon as it is validated.
+  var isPreferred = false
+  /// The peer has sent something that is no probe on this path, which waits to be validated before it is followed.
+  var isClaimed = false
+  /// Was left for good: released when its validation period ends.
+  var isLeft = false
 
   /// RFC 9000 §8.2.1: an endpoint need not answer every challenge of a flood at once.
   private static let mostResponses = 4
@@ -51,6 +60,7 @@ struct PathState {
   /// Begins to challenge; without an answer by `deadline` the path is given up (RFC 9000 §8.2.4).
   mutating func beginValidation(until deadline: Instant) {
     isChallengeDue = true
+    wasChallengedSmall = false
     challenges.removeAll(keepingCapacity: true)
     validationDeadline = deadline
   }
@@ -61,9 +71,21 @@ struct PathState {
     if challenges.count < Self.mostChallenges { isChallengeDue = true }
   }
 
-  mutating func endValidation() {
+  /// Packets that are on their way are still taken, until `deadline`.
+  mutating func leave(until deadline: Instant) {
+    stopChallenging()
+    isLeft = true
+    validationDeadline = deadline
+  }
+
+  /// The peer receives at its address. One more validation follows, until `deadline`, when the first has not shown that
+  /// datagrams of full size pass.
+  mutating func endValidation(nextUntil deadline: Instant) {
     isValidated = true
     stopChallenging()
+    // RFC 9000 §8.2.3: "the endpoint MUST initiate another path validation with an expanded datagram to verify that the
+    // path supports the required MTU."
+    if wasChallengedSmall { beginValidation(until: deadline) }
   }
 
   mutating func stopChallenging() {

@@ -34,6 +34,11 @@ struct PeerConnectionIDs {
     active[index].resetToken = token
   }
 
+  /// What came with a preferred address (RFC 9000 §5.1.1).
+  mutating func addPreferred(_ preferred: PreferredAddress) {
+    active.append(Entry(sequence: 1, id: preferred.connectionID, resetToken: preferred.resetToken, isUsed: false))
+  }
+
   func id(_ sequence: UInt64) -> ConnectionID? { active.first { $0.sequence == sequence }?.id }
 
   /// Every token is compared without an early way out. RFC 9000 §10.3.1: "An endpoint MUST NOT check for any stateless

@@ -19,6 +19,8 @@ public struct Statistics: Hashable, Sendable {
   public var datagramsDroppedReceiving: UInt64 = 0
   public var keyUpdates: UInt64 = 0
   public var migrations: UInt64 = 0
+  /// Times that large packets stopped passing (RFC 8899 §4.3).
+  public var blackHoles: UInt64 = 0
 
   public var smoothedRTT = Interval.zero
   /// Zero before the first sample.

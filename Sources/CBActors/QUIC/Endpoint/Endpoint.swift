@@ -10,10 +10,8 @@ public struct Endpoint<Handle> {
   public struct Configuration: Sendable {
     /// New connections are accepted.
     public var acceptsConnections: Bool
-    /// Bytes of the connection IDs issued here; the same as the connections' `connectionIDLength`.
-    public var connectionIDLength = 8
-    /// What Retry's connection IDs begin with; the same as the connections' `connectionIDPrefix`.
-    public var connectionIDPrefix: [UInt8] = []
+    /// The connection IDs issued here; the same as the connections'.
+    public var connectionIDs = ConnectionIDFormat()
     /// The versions of QUIC spoken; the same as the connections' `versions`.
     public var versions = Version.supported
     public var retry = RetryPolicy.underLoad(halfOpen: 1_000)
@@ -44,6 +42,8 @@ public struct Endpoint<Handle> {
     case connection(Handle)
     /// To a connection to be made: the owner makes it, hands it the datagram, and adds its IDs as it issues them.
     case accept(InitialRequest)
+    /// To the ring of this index, of those that share the address: the connection is there, or is to begin there.
+    case ring(Int)
     /// Nowhere; the reply buffer holds so many bytes to send back to where it came from.
     case reply(byteCount: Int)
     case drop(DropReason)
@@ -96,7 +96,7 @@ public struct Endpoint<Handle> {
   /// Gives a peer's stateless resets, which carry no connection ID, to the connection that was made to its address
   /// (RFC 9000 §10.3.1). For a client; of several connections to one address the last one added gets them.
   public mutating func add(peer address: SocketAddress, _ handle: Handle) { peers[address] = handle }
-  public mutating func remove(peer address: SocketAddress) { peers[address] = nil }
+  public mutating func removePeers(where isGone: (Handle) -> Bool) { peers = peers.filter { !isGone($0.value) } }
 
   /// Connection IDs routed.
   public var count: Int { handles.count }
@@ -121,7 +121,7 @@ public struct Endpoint<Handle> {
   public mutating func route(
     _ datagram: UnsafeRawBufferPointer, from path: Path, now: Instant, reply: UnsafeMutableRawBufferPointer
   ) -> Route {
-    guard let header = InvariantHeader(datagram, shortIDLength: configuration.connectionIDLength) else {
+    guard let header = InvariantHeader(datagram, shortIDLength: configuration.connectionIDs.length) else {
       return drop(.malformed)
     }
     if let id = ConnectionID(header.destinationID) {
@@ -132,6 +132,11 @@ public struct Endpoint<Handle> {
       }
     }
     if header.version == nil, let handle = peers[path.remote] { return .connection(handle) }
+    if let ring = configuration.connectionIDs.ring, let first = header.destinationID.first {
+      let owner = ring.owner(firstByte: first)
+      // Where the kernel steers, this is the rare datagram that it joined to a train of another connection's.
+      if owner != ring.index { return .ring(owner) }
+    }
     guard let version = header.version else { return resetIfKnown(datagram, header, now: now, reply: reply) }
     guard configuration.acceptsConnections else { return drop(.unknownConnection) }
     guard configuration.versions.contains(version) else {
@@ -191,7 +196,7 @@ public struct Endpoint<Handle> {
   ) -> Route {
     let header: PacketHeader
     do throws(PacketHeaderError) {
-      header = try PacketHeader(datagram, shortIDLength: configuration.connectionIDLength)
+      header = try PacketHeader(datagram, shortIDLength: configuration.connectionIDs.length)
     } catch { return drop(.malformed) }
     guard header.type == .initial else { return drop(.unknownConnection) }
     guard datagram.count >= MTUDiscovery.base else { return drop(.smallInitial) }
@@ -260,14 +265,10 @@ public struct Endpoint<Handle> {
     _ header: PacketHeader, _ path: Path, now: Instant, reply: UnsafeMutableRawBufferPointer
   ) -> Route {
     guard mayReply(now) else { return drop(.rateLimited) }
-    let length = min(max(configuration.connectionIDLength, 4), ConnectionID.maximumLength)
-    let prefix = configuration.connectionIDPrefix.prefix(length - 4)
-    // Proof for the unwrap: the length is at most the largest.
-    let id = ConnectionID(prefix + entropy.bytes(length - prefix.count))!
+    let id = configuration.connectionIDs.next(entropy)
     let token = tokens.sealRetry(
       to: path.remote, originalDestinationID: header.destinationID, retrySourceID: id, version: header.version,
-      now: now,
-      entropy: entropy)
+      now: now, entropy: entropy)
     var writer = ByteWriter(reply)
     token.withUnsafeBytes {
       Retry.write(

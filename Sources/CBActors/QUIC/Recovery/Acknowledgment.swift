@@ -52,7 +52,10 @@ extension LossRecovery {
     }
     // RFC 9000 §13.4.2.1: An endpoint MUST NOT fail ECN validation as a result of processing an ACK frame
     // that does not increase the largest acknowledged packet number.
-    if raisesLargest, ecn.onAcknowledged(space, reported: ecnCounts, newlyAckedMarked: batch.marked) {
+    if raisesLargest,
+      ecn.onAcknowledged(
+        space, reported: ecnCounts, newlyAckedMarked: batch.marked, isOfThisPath: batch.marksPath)
+    {
       noteCongestionEvent { $0.onCongestionExperienced(sent: newest.packet.timeSent, now: now) }
     }
 
@@ -60,6 +63,8 @@ extension LossRecovery {
     let beforeLoss = bytesInFlight
     let losses = detectLosses(in: space, now: now)
     report(losses, priorInFlight: beforeLoss, now: now)
+    // One ACK that tells of both shows that large packets pass.
+    if batch.acknowledgesLarge { largeLossEvents = 0 }
     outcome.lostPackets = losses.packets
     outcome.isProbeLost = losses.isProbeLost
 
@@ -95,7 +100,9 @@ extension LossRecovery {
     var bytes: UInt64 = 0
     var bytesPastRecovery: UInt64 = 0
     var marked: UInt64 = 0
+    var marksPath = false
     var probeSize: Int?
+    var acknowledgesLarge = false
 
     init(recoveryStart: Instant?) { self.recoveryStart = recoveryStart }
   }
@@ -123,7 +130,10 @@ extension LossRecovery {
   ) {
     batch.packets += 1
     if batch.newest.map({ number > $0.number }) ?? true { batch.newest = (number, packet) }
-    if packet.flags.contains(.ect0) { batch.marked += 1 }
+    if packet.flags.contains(.ect0) {
+      batch.marked += 1
+      if !packet.flags.contains(.formerPath) { batch.marksPath = true }
+    }
     if packet.flags.contains(.pmtuProbe) { batch.probeSize = max(batch.probeSize ?? 0, Int(packet.size)) }
     if packet.isAckEliciting {
       batch.isAckEliciting = true
@@ -131,6 +141,7 @@ extension LossRecovery {
     }
     if packet.isInFlight {
       let size = UInt64(packet.size)
+      if Int(packet.size) > MTUDiscovery.base { batch.acknowledgesLarge = true }
       bytesInFlight -= size
       batch.bytes += size
       if batch.recoveryStart.map({ packet.timeSent > $0 }) ?? true { batch.bytesPastRecovery += size }

@@ -22,6 +22,8 @@ struct ECNValidation: Sendable {
   private var markedLost: UInt64 = 0
   private var counts = InlineArray<3, ECNCounts>(repeating: ECNCounts())
   private var markedInSpace = InlineArray<3, UInt64>(repeating: 0)
+  /// By how much the counts were beyond what had been marked when the present path was taken: another path's doing.
+  private var excess = InlineArray<3, ECNCounts>(repeating: ECNCounts())
 
   init(isEnabled: Bool) { state = isEnabled ? .testing : .off }
 
@@ -53,12 +55,20 @@ struct ECNValidation: Sendable {
   }
 
   /// Checks an ACK that raised the largest acknowledged number. True when congestion was newly reported.
-  mutating func onAcknowledged(_ space: PacketNumberSpace, reported: ECNCounts?, newlyAckedMarked: UInt64) -> Bool {
+  ///
+  /// - Parameter isOfThisPath: some of what it newly acknowledged was marked and sent on the present path.
+  mutating func onAcknowledged(
+    _ space: PacketNumberSpace, reported: ECNCounts?, newlyAckedMarked: UInt64, isOfThisPath: Bool = true
+  ) -> Bool {
+    let index = Int(space.rawValue)
     switch state {
-    case .off, .failed: return false
+    case .off: return false
+    case .failed:
+      // Where the counts are is what the next path is judged from.
+      if let reported { counts[index] = reported }
+      return false
     case .testing, .unknown, .capable: break
     }
-    let index = Int(space.rawValue)
     guard let reported else {
       // RFC 9000 §13.4.2.1: ECN validation fails if the corresponding ECN counts are not present in the ACK frame.
       if newlyAckedMarked > 0 { state = .failed }
@@ -67,7 +77,8 @@ struct ECNValidation: Sendable {
     let previous = counts[index]
     guard reported.ect0 >= previous.ect0, reported.ect1 >= previous.ect1, reported.ce >= previous.ce,
       // A codepoint that was never applied, or applied less often than it is reported.
-      reported.ect1 == 0, reported.ect0 <= markedInSpace[index], reported.ce <= markedInSpace[index],
+      reported.ect1 == previous.ect1, reported.ect0 <= markedInSpace[index] + excess[index].ect0,
+      reported.ce <= markedInSpace[index] + excess[index].ce,
       // RFC 9000 §13.4.2.1: ECN validation also fails if the sum of the increase in ECT(0) and ECN-CE counts
       // is less than the number of newly acknowledged packets that were originally sent
       // with an ECT(0) marking.
@@ -75,10 +86,11 @@ struct ECNValidation: Sendable {
     else {
       // RFC 9000 §13.4.2.2: If validation fails, then the endpoint MUST disable ECN.
       state = .failed
+      counts[index] = reported
       return false
     }
     counts[index] = reported
-    if newlyAckedMarked > 0 { state = .capable }
+    if newlyAckedMarked > 0, isOfThisPath { state = .capable }
     return reported.ce > previous.ce
   }
 
@@ -88,5 +100,9 @@ struct ECNValidation: Sendable {
     state = .testing
     marked = 0
     markedLost = 0
+    for index in counts.indices {
+      excess[index].ect0 = counts[index].ect0 - min(counts[index].ect0, markedInSpace[index])
+      excess[index].ce = counts[index].ce - min(counts[index].ce, markedInSpace[index])
+    }
   }
 }

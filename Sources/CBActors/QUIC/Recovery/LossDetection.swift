@@ -8,6 +8,8 @@ extension LossRecovery {
     /// When the newest one that tells of congestion was sent; nil when none does.
     var newestSent: Instant?
     var isProbeLost = false
+    /// Larger than every path must carry.
+    var isLargeLost = false
     var isPersistentCongestion = false
   }
 
@@ -71,7 +73,7 @@ extension LossRecovery {
       spaces[index].sent.copyFrames(of: packet, to: &lostFrames)
     }
     spaces[index].sent.settle(number)
-    if packet.flags.contains(.ect0) { ecn.onLost() }
+    if packet.flags.contains(.ect0), !packet.flags.contains(.formerPath) { ecn.onLost() }
     if packet.flags.contains(.pmtuProbe) { losses.isProbeLost = true }
     guard packet.isAckEliciting || packet.isInFlight else { return }
     losses.packets += 1
@@ -83,6 +85,7 @@ extension LossRecovery {
     // RFC 9000 §14.4: the loss of a probe of the path's size is no sign of congestion.
     if packet.flags.contains(.pmtuProbe) { return }
     losses.bytes += UInt64(packet.size)
+    if Int(packet.size) > MTUDiscovery.base { losses.isLargeLost = true }
     sampler.onLost(UInt64(packet.size))
     losses.newestSent = max(losses.newestSent ?? packet.timeSent, packet.timeSent)
   }
@@ -98,6 +101,7 @@ extension LossRecovery {
 
   /// OnPacketsLost of RFC 9002 §B.8.
   mutating func report(_ losses: Losses, priorInFlight: UInt64, now: Instant) {
+    if losses.isLargeLost { largeLossEvents += 1 }
     guard let newestSent = losses.newestSent else { return }
     let sample = LossSample(
       now: now, packets: losses.packets, bytes: losses.bytes, newestSent: newestSent, priorInFlight: priorInFlight)

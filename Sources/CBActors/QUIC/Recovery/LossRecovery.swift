@@ -46,6 +46,8 @@ struct LossRecovery: Sendable {
   /// The pacer has held packets back since the last ACK.
   private(set) var isPacingLimited = false
   private var roundEnd: UInt64 = 0
+  /// Loss events of packets larger than every path must carry, since one such was last acknowledged on this path.
+  var largeLossEvents = 0
   /// One packet may leave though the window is full, since a recovery period has just begun.
   var mayExceedWindowOnce = false
 
@@ -232,8 +234,10 @@ struct LossRecovery: Sendable {
   /// Packets now take another path. RFC 9000 §9.4: what was sent before no longer counts, and, unless
   /// only the peer's port changed, congestion control and the RTT start again.
   mutating func onPathChanged(keepingState: Bool, now: Instant) {
-    ecn.onNewPath()
     if keepingState { return }
+    // RFC 9000 §13.4.2: "An endpoint thus attempts to use ECN and validates this for each new connection, when switching
+    // to a server's preferred address, and on active connection migration to a new path."
+    ecn.onNewPath()
     for index in 0..<3 {
       removeFromFlight(index)
       var number = spaces[index].sent.base
@@ -243,6 +247,7 @@ struct LossRecovery: Sendable {
       }
     }
     startAgain()
+    largeLossEvents = 0
     probeTimeoutCount = 0
     timerBase = now
   }

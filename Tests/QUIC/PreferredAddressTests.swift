@@ -1,0 +1,99 @@
+import Testing
+import Wire
+
+@testable import QUIC
+
+/// RFC 9000 §9.6.
+@Suite struct PreferredAddressTests {
+  private static let preferred = SocketAddress("203.0.113.80:443")!
+  private static let original = ConnectionPair.clientPath.remote
+
+  private func pair(_ change: (inout Configuration) -> Void = { _ in }) throws -> ConnectionPair {
+    var server = Configuration()
+    server.preferredAddresses = [Self.preferred, SocketAddress("[2001:db8::80]:443")!]
+    change(&server)
+    return try ConnectionPair(Configuration(), server)
+  }
+
+  private func transfer(_ pair: ConnectionPair) throws {
+    let id = try #require(pair.open(.client))
+    pair.clientApplication.outgoing[id] = TestApplication.Outgoing(total: 200_000, finish: true)
+    pair.serverApplication.reply = TestApplication.Outgoing(total: 200_000, finish: true)
+    #expect(pair.run { $0.clientApplication.finished.contains(id) && $0.serverApplication.finished.contains(id) })
+  }
+
+  @Test func clientGoesWhereTheServerPrefersIt() throws {
+    let pair = try pair()
+    pair.keepsLog = true
+    #expect(pair.connect())
+    pair.run(for: .seconds(1))
+    #expect(pair.see { $0.client.path.remote } == Self.preferred)
+    #expect(pair.see { $0.server.path.local } == Self.preferred)
+    // The handshake alone took place at the original address, and what was sent there came from there.
+    #expect(pair.log.contains { $0.from == .server && $0.path.local == Self.original })
+    pair.log = []
+    try transfer(pair)
+    #expect(pair.log.allSatisfy { ($0.from == .client ? $0.path.remote : $0.path.local) == Self.preferred })
+    #expect(pair.see { $0.server.statistics.migrations } == 1)
+    #expect(
+      pair.clientApplication.has(.pathChanged(Path(local: ConnectionPair.clientPath.local, remote: Self.preferred))))
+  }
+
+  @Test func clientStaysWhenThePreferredAddressIsDead() throws {
+    let pair = try pair()
+    pair.filter = { $0.from == .client && $0.path.remote == Self.preferred ? nil : $0 }
+    #expect(pair.connect())
+    try transfer(pair)
+    pair.run(for: .seconds(20))
+    try transfer(pair)
+    #expect(pair.see { $0.client.path.remote } == Self.original)
+    #expect(pair.see { $0.server.path.local } == Self.original)
+    #expect(pair.see { $0.client.others.isEmpty })
+  }
+
+  /// Nothing but probes goes to the new address before it is validated, and nothing but probes comes from there.
+  @Test func aLostChallengeIsSentAgain() throws {
+    let pair = try pair()
+    var toPreferred = 0
+    pair.filter = { datagram in
+      guard datagram.from == .client, datagram.path.remote == Self.preferred else { return datagram }
+      toPreferred += 1
+      return toPreferred == 1 ? nil : datagram
+    }
+    #expect(pair.connect())
+    pair.run(for: .seconds(2))
+    #expect(pair.see { $0.client.path.remote } == Self.preferred)
+    try transfer(pair)
+  }
+
+  /// RFC 9000 §9.6.2: what an attacker forwards to another address of the server's moves nothing.
+  @Test func serverFollowsToAnotherAddressOnlyWhenItIsValidated() throws {
+    let pair = try ConnectionPair()
+    #expect(pair.connect())
+    pair.run(for: .seconds(1))
+    pair.route = { datagram in
+      guard datagram.from == .client else { return datagram.path }
+      return Path(local: datagram.path.local, remote: Self.preferred)
+    }
+    pair.filter = { $0.from == .server && $0.path.local == Self.preferred ? nil : $0 }
+    let id = try #require(pair.open(.client))
+    pair.clientApplication.outgoing[id] = TestApplication.Outgoing(total: 100_000, finish: true)
+    #expect(pair.run { $0.serverApplication.finished.contains(id) })
+    #expect(pair.see { $0.server.path.local } == Self.original)
+    #expect(pair.see { $0.server.statistics.migrations } == 0)
+  }
+
+  /// RFC 9000 §18.2: disable_active_migration binds a client only at the original address.
+  @Test func aClientMayMoveOnceItIsThere() throws {
+    let pair = try pair { $0.disableActiveMigration = true }
+    let elsewhere = SocketAddress("192.0.2.77:40000")!
+    pair.filter = { $0.from == .client && $0.path.remote == Self.preferred && $0.index < 12 ? nil : $0 }
+    #expect(pair.connect())
+    #expect(pair.client.migrate(to: Path(local: elsewhere, remote: Self.original), now: pair.now) == false)
+    pair.filter = { $0 }
+    pair.run(for: .seconds(2))
+    #expect(pair.client.migrate(to: Path(local: elsewhere, remote: Self.preferred), now: pair.now) == true)
+    try transfer(pair)
+    #expect(pair.see { $0.server.path } == Path(local: Self.preferred, remote: elsewhere))
+  }
+}
