@@ -190,7 +190,7 @@ let package = Package(
       ["Wire", "Ring", "Settings", "CBPoP", "Identity", .product(name: "Logging", package: "swift-log")]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
-    tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
+    tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3"]),
   ]
 )
 
