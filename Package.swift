@@ -193,7 +193,7 @@ let package = Package(
       ]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
-    tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
+    tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3"]),
   ]
 )
 

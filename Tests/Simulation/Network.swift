@@ -47,6 +47,8 @@ final class Network {
   var trace: PacketTrace?
   private var steps = 0
   private(set) var fault: String?
+  /// What is wrong once the transfer is done.
+  var faultAtTheEnd: String?
   /// Stops at what an application finds wrong; off where forged packets carry forged data.
   var heedsApplications = true
   /// A digest of every datagram's time, size and bytes: equal for equal runs.

@@ -4,7 +4,7 @@ import Wire
 
 /// One end of a simulated connection, with an application on it that moves known bytes and checks
 /// that what comes is each byte once and in order.
-final class Peer {
+class Peer {
   var connection: Connection
   let role: Role
   let plan: TransferPlan
@@ -47,6 +47,11 @@ final class Peer {
       handle(event)
     }
     guard connection.isHandshakeComplete, closeReason == nil else { return }
+    act()
+  }
+
+  /// What the application does of itself.
+  func act() {
     openStreams()
     for stream in sending.keys.sorted() { push(stream) }
     sendDatagrams()
@@ -57,9 +62,23 @@ final class Peer {
     return routes
   }
 
-  private func note(_ text: String) { if fault == nil { fault = "\(role): \(text)" } }
+  func note(_ text: String) { if fault == nil { fault = "\(role): \(text)" } }
 
-  private func handle(_ event: Event) {
+  func handle(_ event: Event) {
+    switch event {
+    case .closed(let reason): closeReason = reason
+    case .connectionIDIssued(let id):
+      connectionIDs.append(id)
+      routes.append((id, true))
+    case .connectionIDRetired(let id):
+      connectionIDs.removeAll { $0 == id }
+      routes.append((id, false))
+    default: streamEvent(event)
+    }
+  }
+
+  /// What became of the application's data.
+  func streamEvent(_ event: Event) {
     switch event {
     case .streamOpened(let stream):
       if receivedBytes[stream] != nil { note("opened twice: \(stream)") }
@@ -70,18 +89,8 @@ final class Peer {
       if !acknowledged.insert(stream).inserted { note("finished twice: \(stream)") }
       if sending[stream] != nil { note("finished before everything was written: \(stream)") }
     case .datagramsReceived: readDatagrams()
-    case .closed(let reason): closeReason = reason
     case .streamReset, .streamStopped: note("\(event)")
-    case .connectionIDIssued(let id):
-      connectionIDs.append(id)
-      routes.append((id, true))
-    case .connectionIDRetired(let id):
-      connectionIDs.removeAll { $0 == id }
-      routes.append((id, false))
-    case .handshakeCompleted, .handshakeConfirmed, .earlyDataReady, .earlyDataRejected, .streamWritable,
-      .streamsAvailable,
-      .datagramsSendable, .pathChanged, .tokenReceived:
-      break
+    default: break
     }
   }
 

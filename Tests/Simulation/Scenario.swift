@@ -67,13 +67,18 @@ struct Scenario: CustomStringConvertible {
 
   var description: String { "seed \(seed): \(plan), up \(up), down \(down)" }
 
-  func makeNetwork() -> Network {
-    let peer = Peer(
+  /// - Parameter makePeer: makes an end from a connection, the plan and the most segments that it sends at once.
+  func makeNetwork(
+    _ makePeer: @escaping (consuming Connection, TransferPlan, Int) -> Peer = {
+      Peer($0, plan: $1, maxSegments: $2)
+    }
+  ) -> Network {
+    let peer = makePeer(
       Connection(
         client: client, tls: ScriptedTLS(.client, seed: seed, sizes: handshake),
         path: Path(local: Network.clientAddress, remote: Network.serverAddress), now: Self.start,
         entropy: SeededEntropy(seed: seed &* 2)),
-      plan: plan, maxSegments: maxSegments)
+      plan, maxSegments)
     let scenario = self
     var endpoint = Endpoint<Int>.Configuration(acceptsConnections: true)
     endpoint.retry = retry
@@ -82,12 +87,12 @@ struct Scenario: CustomStringConvertible {
       client: peer, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: Self.start,
       server: endpoint, opening: server, entropy: SeededEntropy(seed: seed &* 2 &+ 77)
     ) { request, path, now, earlier in
-      Peer(
+      makePeer(
         Connection(
           server: scenario.server, tls: ScriptedTLS(.server, seed: scenario.seed, sizes: scenario.handshake),
           path: path,
           initial: request, now: now, entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1 &+ UInt64(earlier) << 40)),
-        plan: scenario.plan, maxSegments: scenario.maxSegments)
+        scenario.plan, scenario.maxSegments)
     }
     network.observer = WireObserver(seed: seed, idLength: client.connectionIDs.length)
     if let second {
@@ -102,12 +107,15 @@ extension Network {
   /// Both applications have sent and received everything.
   var isTransferDone: Bool { client.isDone && (server?.isDone ?? false) }
 
-  var firstFault: String? { fault ?? client.fault ?? servers.lazy.compactMap(\.fault).first }
+  var firstFault: String? { fault ?? faultAtTheEnd ?? client.fault ?? servers.lazy.compactMap(\.fault).first }
 
   /// Runs the transfer, then closes from the client's side and runs until both ends have ended.
   func runToTheEnd(limit: Interval = .seconds(900)) {
     run(until: now + limit) { isTransferDone || client.closeReason != nil || server?.closeReason != nil }
     guard isTransferDone, firstFault == nil else { return }
+    for end in [client, server].compactMap({ $0 }) where end.checksContent && end.connection.liveStreamCount > 0 {
+      faultAtTheEnd = "memory: \(end.connection.liveStreamCount) streams that are over at the \(end.role)"
+    }
     client.connection.close(code: 7, reason: "done")
     run(until: now + limit) { client.connection.isDrained && (server?.connection.isDrained ?? true) }
   }
@@ -121,6 +129,9 @@ extension Network {
     }
     guard client.closeReason == .localApplication(code: 7, reason: "done") else {
       return "client ended with \(String(describing: client.closeReason))"
+    }
+    for end in [client] + servers where end.closeReason != nil && !end.connection.isDrained {
+      return "convergence: the \(end.role) is closed and never drained"
     }
     // Its CONNECTION_CLOSE may have been lost.
     switch server?.closeReason {
