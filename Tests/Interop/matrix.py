@@ -1,63 +1,82 @@
-"""Runs the cases and writes docs/interop.md: matrix.py [CASE...]; without names, all."""
+"""Runs cells and writes docs/interop.md: matrix.py [--peer PEER] [CASE...]; without names, all.
 
+What each cell last was is kept in docs/interop.json, so that a cell can be run anew by itself.
+"""
+
+import argparse
+import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from pathlib import Path
 
 import cases
 
 # Cases of the interop runner that no cell exists for yet, and why.
 MISSING = {
-    "http3": "cbquic speaks HTTP/0.9 only; `Tests/Peers` has HTTP/3 of cbpop and cbterm with aioquic and curl",
+    "http3": "cbquic speaks HTTP/0.9 only; Tests/Peers has HTTP/3 of cbpop and cbterm with aioquic and curl",
     "v2": "cbquic has no switch for versions yet",
-    "ecn": "aioquic neither sets ECN marks nor reports them (RFC 9000 §13.4.1 lets an endpoint without access to them)",
+    "ecn": "no peer here tells what marks it saw: aioquic neither sets nor reports them (RFC 9000 §13.4.1 allows that)",
 }
 HEAD = """# Interoperability
 
 Made by `scripts/interop`; not to be edited. Each cell is one run of `Tests/Interop/cases.py`: `cbquic`, on the same cores
 as the programs, at one end, another implementation at the other, and a link between them that delays, loses, damages and
-rebinds. A cell is green when every file arrived intact and what the case is about was seen to happen.
+rebinds. A cell is green when every file arrived intact and what the case is about was seen to happen. The role is
+`cbquic`'s. picoquic runs by way of PyPI's aiopquic. ngtcp2 and Chromium are not part of it yet.
 
-| case | cbquic as client, aioquic {aioquic} as server | aioquic as client, cbquic as server |
-|---|---|---|
 """
+RESULTS = cases.ROOT / "docs" / "interop.json"
+ROLES = ("client", "server")
 
 
-def cell(name, role):
-    """The cell's word and the reason for it."""
-    reason = MISSING.get(name) or cases.NOT_APPLICABLE.get(("aioquic", "client" if role == "server" else "server", name))
+def run(name, peer, role):
+    reason = MISSING.get(name) or cases.NOT_APPLICABLE.get((peer, "client" if role == "server" else "server", name))
     if reason:
-        return "n/a", reason
+        return ["n/a", reason]
+    if not Path(cases.PEERS[peer][0]).exists():
+        return ["n/a", f"{peer} was not installed: it needs Python 3.12 or later"]
     start = time.monotonic()
-    fault = cases.run(name, role)
-    took = time.monotonic() - start
-    print(f"{name:22} {role:7} {took:6.1f} s  {fault or 'passed'}", flush=True)
-    return ("red", fault[:300]) if fault else ("green", None)
+    fault = cases.run(name, role, peer)
+    print(f"{peer:9} {name:20} {role:7} {time.monotonic() - start:6.1f} s  {fault or 'passed'}", flush=True)
+    return ["red", fault[:300]] if fault else ["green", ""]
+
+
+def write(results):
+    columns = [(peer, role) for peer in cases.PEERS for role in ROLES]
+    text = HEAD + "| case |" + "".join(f" {peer}, {role} |" for peer, role in columns) + "\n"
+    text += "|---|" + "---|" * len(columns) + "\n"
+    notes = {}
+    for name in [*cases.CASES, *MISSING]:
+        text += f"| {name} |"
+        for peer, role in columns:
+            word, reason = results.get(f"{name} {peer} {role}", ["not run", ""])
+            text += f" {word} |"
+            if reason:
+                notes.setdefault((name, word, reason), []).append(f"{peer}, {role}")
+        text += "\n"
+    text += "\n## What is not green, and why\n\n"
+    for (name, word, reason), cells in notes.items():
+        where = "all" if len(cells) == len(columns) else "; ".join(cells)
+        text += f"- {name} ({where}): {word}: {reason}.\n"
+    (cases.ROOT / "docs" / "interop.md").write_text(text)
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
 def main():
-    chosen = sys.argv[1:] or [*cases.CASES, *MISSING]
-    rows, notes, failed = [], [], 0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peer", choices=cases.PEERS)
+    parser.add_argument("cases", nargs="*")
+    options = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    peers = [options.peer] if options.peer else [*cases.PEERS]
+    chosen = options.cases or [*cases.CASES, *MISSING]
     # The links' delays leave the processors idle: three cells at a time.
     with ThreadPoolExecutor(3) as pool:
-        cells = {(name, role): pool.submit(cell, name, role) for name in chosen for role in ("client", "server")}
-    for name in chosen:
-        words = []
-        for role in ("client", "server"):
-            word, reason = cells[name, role].result()
-            words.append(word)
-            failed += word == "red"
-            if reason:
-                notes.append(f"- {name}, cbquic as {role}: {word}, {reason}.")
-        rows.append(f"| {name} | {' | '.join(words)} |")
-    if sys.argv[1:]:
-        return failed
-    text = HEAD.format(aioquic=version("aioquic")) + "\n".join(rows) + "\n\n## What is not green, and why\n\n"
-    text += "\n".join(dict.fromkeys(notes)) + "\n"
-    text += "\nNot run against picoquic and ngtcp2 yet.\n"
-    (cases.ROOT / "docs" / "interop.md").write_text(text)
-    return failed
+        cells = {(n, p, r): pool.submit(run, n, p, r) for n in chosen for p in peers for r in ROLES}
+    fresh = {" ".join(key): cell.result() for key, cell in cells.items()}
+    write(results | fresh)
+    return any(word == "red" for word, _ in fresh.values())
 
 
 sys.exit(1 if main() else 0)
