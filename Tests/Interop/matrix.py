@@ -68,13 +68,14 @@ def main():
     parser.add_argument("--peer", choices=cases.PEERS)
     parser.add_argument("cases", nargs="*")
     options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     peers = [options.peer] if options.peer else [*cases.PEERS]
     chosen = options.cases or [*cases.CASES, *MISSING]
     # The links' delays leave the processors idle: three cells at a time.
     with ThreadPoolExecutor(3) as pool:
         cells = {(n, p, r): pool.submit(run, n, p, r) for n in chosen for p in peers for r in ROLES}
     fresh = {" ".join(key): cell.result() for key, cell in cells.items()}
+    # Read late: another peer's run may have ended meanwhile.
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     write(results | fresh)
     return any(word == "red" for word, _ in fresh.values())
 
