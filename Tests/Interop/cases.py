@@ -75,6 +75,14 @@ def migrated(o):
     return need(len(o.seen.client_addresses) > 1, "the client stayed where it was")
 
 
+def marked(o):
+    """Marks go on only as long as the other end reports them (RFC 9000 section 13.4.2)."""
+    for name, marks in (("client", o.seen.ecn_to_server), ("server", o.seen.ecn_to_client)):
+        if marks.get(2, 0) * 10 < sum(marks.values()) * 9:
+            return f"the {name} stopped marking: {marks}"
+    return None
+
+
 CASES = {
     "handshake": Case([KB], check=lambda o: need(o.seen.retries == 0, "a Retry was sent")),
     "transfer": Case([2 * MB, 3 * MB, 5 * MB]),
@@ -92,6 +100,7 @@ CASES = {
         client=["--key-update", "300"],
         check=lambda o: need(o.ours and o.ours[0]["keyUpdates"] > 0, "no key update"),
     ),
+    "ecn": Case([MB], check=marked),
     "amplificationlimit": Case(
         [5 * KB],
         Conditions(drops_to_server=(2, 3, 4, 5, 6, 7)),
@@ -106,10 +115,13 @@ CASES = {
     "rebind-addr": Case([10 * MB], Conditions(rebind="address"), timeout=90, check=rebinding),
     "connectionmigration": Case([2 * MB], client=["--migrate", "500000"], check=migrated),
 }
-QUICK = ["handshake", "chacha20", "multiplexing", "retry", "resumption", "zerortt", "keyupdate", "transferloss"]
+QUICK = ["handshake", "chacha20", "multiplexing", "retry", "resumption", "zerortt", "keyupdate", "ecn", "transferloss"]
 
+NO_ECN = "aioquic neither sets ECN marks nor reports them (RFC 9000 §13.4.1 allows that)"
 # Peer and its role, with a case that it cannot take part in.
 NOT_APPLICABLE = {
+    ("aioquic", "client", "ecn"): NO_ECN,
+    ("aioquic", "server", "ecn"): NO_ECN,
     ("aioquic", "client", "connectionmigration"): "aioquic's client has no way to move to another address",
     ("picoquic", "client", "connectionmigration"): "aiopquic gives no access to picoquic's migration",
 }
