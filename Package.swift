@@ -194,6 +194,10 @@ let package = Package(
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3"]),
+
+    // A client and server for Tests/Interop; not a product.
+    .executableTarget(
+      name: "cbquic", dependencies: ["Wire", "QUIC", "QUICTLS"], path: "Tests/Interop/cbquic", swiftSettings: strict),
   ]
 )
 

@@ -1,0 +1,203 @@
+"""The interop runner's cases, each run with cbquic at one end, a peer at the other, and a link between.
+
+A case is passed when every file arrived intact and what the case is about was seen to happen.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from link import Conditions, Link
+
+ROOT = Path(__file__).resolve().parents[2]
+CBQUIC = Path(os.environ.get("CBR_TEST_BIN", ROOT / ".build" / "debug")) / "cbquic"
+HERE = Path(__file__).resolve().parent
+PEERS = {
+    "aioquic": [sys.executable, str(HERE / "hq_aioquic.py")],
+    # aiopquic needs a newer Python than Debian's: scripts/prerequisites makes this where there is one.
+    "picoquic": [str(ROOT / ".venv-picoquic" / "bin" / "python"), str(HERE / "hq_picoquic.py")],
+}
+KB, MB = 1 << 10, 1 << 20
+NAME = "interop.test"
+
+
+@dataclass
+class Outcome:
+    """What is known after a run: lines of JSON of both ends, and the link's counts."""
+
+    ours: list
+    peer: list
+    seen: object
+
+
+@dataclass
+class Case:
+    files: list
+    link: Conditions = field(default_factory=Conditions)
+    connections: str = "one"
+    both: list = field(default_factory=list)  # switches of both ends
+    client: list = field(default_factory=list)
+    server: list = field(default_factory=list)
+    peer: list = field(default_factory=list)  # the peer's, whichever end it is
+    check: Callable[[Outcome], str | None] = lambda outcome: None  # what was missing
+    timeout: int = 60
+    big_certificate: bool = False
+
+
+def need(condition, what):
+    return None if condition else what
+
+
+def all_ours(key, value):
+    return lambda o: need(o.ours and all(value in str(line[key]) for line in o.ours), f"{key} was not {value}")
+
+
+def second(o, key, value):
+    """Of the second connection, where ours tells."""
+    return need(len(o.ours) == 2 and o.ours[1][key] == value, f"the second connection's {key} was not {value}")
+
+
+def zero_rtt(o):
+    return second(o, "earlyData", "accepted") or need(o.seen.early > 0, "no 0-RTT packet passed")
+
+
+def rebinding(o):
+    return need(o.seen.rebinds > 0, "it was over before the first rebinding")
+
+
+def migrated(o):
+    return need(len(o.seen.client_addresses) > 1, "the client stayed where it was")
+
+
+def marked(o):
+    """Marks go on only as long as the other end reports them (RFC 9000 section 13.4.2)."""
+    for name, marks in (("client", o.seen.ecn_to_server), ("server", o.seen.ecn_to_client)):
+        if marks.get(2, 0) * 10 < sum(marks.values()) * 9:
+            return f"the {name} stopped marking: {marks}"
+    return None
+
+
+CASES = {
+    "handshake": Case([KB], check=lambda o: need(o.seen.retries == 0, "a Retry was sent")),
+    "transfer": Case([2 * MB, 3 * MB, 5 * MB]),
+    "longrtt": Case([KB], Conditions(delay=0.75)),
+    "chacha20": Case([MB], peer=["--chacha20"], check=all_ours("cipher", "CHACHA20")),
+    "multiplexing": Case([32] * 1999),
+    "retry": Case([10 * KB], server=["--retry"], check=lambda o: need(o.seen.retries > 0, "no Retry was sent")),
+    "resumption": Case([5 * KB, 10 * KB], connections="two", check=lambda o: second(o, "resumed", True)),
+    "zerortt": Case([32] * 40, connections="two", both=["--early"], check=zero_rtt),
+    "blackhole": Case(
+        [10 * MB], Conditions(blackhole=(5, 2)), timeout=90, check=lambda o: need(o.seen.lost > 0, "nothing was lost")
+    ),
+    "keyupdate": Case(
+        [3 * MB],
+        client=["--key-update", "300"],
+        check=lambda o: need(o.ours and o.ours[0]["keyUpdates"] > 0, "no key update"),
+    ),
+    "ecn": Case([MB], check=marked),
+    "amplificationlimit": Case(
+        [5 * KB],
+        Conditions(drops_to_server=(2, 3, 4, 5, 6, 7)),
+        big_certificate=True,
+        check=lambda o: need(0 < o.seen.amplification <= 3, f"the server sent {o.seen.amplification:.1f} times as much"),
+    ),
+    "handshakeloss": Case([KB] * 20, Conditions(loss=0.3), connections="each", timeout=200),
+    "transferloss": Case([2 * MB], Conditions(loss=0.02)),
+    "handshakecorruption": Case([KB] * 20, Conditions(corruption=0.3), connections="each", timeout=200),
+    "transfercorruption": Case([2 * MB], Conditions(corruption=0.02)),
+    "rebind-port": Case([10 * MB], Conditions(rebind="port"), timeout=90, check=rebinding),
+    "rebind-addr": Case([10 * MB], Conditions(rebind="address"), timeout=90, check=rebinding),
+    "connectionmigration": Case([2 * MB], client=["--migrate", "500000"], check=migrated),
+}
+QUICK = ["handshake", "chacha20", "multiplexing", "retry", "resumption", "zerortt", "keyupdate", "ecn", "transferloss"]
+
+NO_ECN = "aioquic neither sets ECN marks nor reports them (RFC 9000 §13.4.1 allows that)"
+# Peer and its role, with a case that it cannot take part in.
+NOT_APPLICABLE = {
+    ("aioquic", "client", "ecn"): NO_ECN,
+    ("aioquic", "server", "ecn"): NO_ECN,
+    ("aioquic", "client", "connectionmigration"): "aioquic's client has no way to move to another address",
+    ("picoquic", "client", "connectionmigration"): "aiopquic gives no access to picoquic's migration",
+}
+
+
+def certificate(directory, big):
+    """A self-signed one; a big one has so many names that a server may not send it all at once."""
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    names = [NAME] + [f"{i:03d}.a-rather-long-name-to-fill-the-certificate.test" for i in range(250 if big else 0)]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3"]
+        + ["-subj", f"/CN={NAME}", "-addext", "subjectAltName=" + ",".join(f"DNS:{n}" for n in names)]
+        + ["-keyout", key, "-out", cert],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def run(name, role, peer):
+    """Runs a case with cbquic as `role` against `peer`; returns None when it passed, or what was wrong."""
+    case = CASES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        source, target = folder / "source", folder / "target"
+        source.mkdir(), target.mkdir()
+        names = []
+        for index, size in enumerate(case.files):
+            names.append(f"f{index}")
+            (source / names[-1]).write_bytes(os.urandom(size))
+        cert, key = certificate(folder, case.big_certificate)
+        client, server = [str(CBQUIC)], PEERS[peer]
+        if role == "server":
+            client, server = server, client
+        client_switches, server_switches = list(case.client), list(case.server)
+        (server_switches if role == "client" else client_switches).extend(case.peer)
+        serving = subprocess.Popen(
+            [*server, "serve", f"127.0.0.1:{free_port()}"]
+            + ["--cert", cert, "--key", key, "--dir", source, *case.both, *server_switches],
+            stdout=subprocess.PIPE,
+            stderr=open(folder / "server.err", "wb"),
+            text=True,
+        )
+        try:
+            port = int(serving.stdout.readline().rsplit(":", 1)[-1])
+            with Link(("127.0.0.1", port), case.link) as link:
+                try:
+                    got = subprocess.run(
+                        [*client, "get", f"127.0.0.1:{link.port}", "--ca", cert, "--name", NAME, "--dir", target]
+                        + ["--connections", case.connections, "--timeout", str(case.timeout)]
+                        + [*case.both, *client_switches, *names],
+                        capture_output=True,
+                        text=True,
+                        timeout=case.timeout + 30,
+                    )
+                except subprocess.TimeoutExpired:
+                    return f"not over in {case.timeout + 30} s; the link saw {link.seen}"
+        finally:
+            serving.terminate()
+            served = serving.stdout.read()
+            serving.wait()
+        ours, theirs = (got.stdout, served) if role == "client" else (served, got.stdout)
+        if got.returncode != 0:
+            errors = (got.stderr + (folder / "server.err").read_text()).strip().splitlines()
+            return f"the client failed: {(errors or [''])[-1]} {lines(ours)} {link.seen}"
+        for file in names:
+            if not (target / file).exists() or (target / file).read_bytes() != (source / file).read_bytes():
+                return f"{file} did not arrive intact"
+        return case.check(Outcome(lines(ours), lines(theirs), link.seen))
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]

@@ -1,0 +1,173 @@
+import Foundation
+import QUIC
+import QUICTLS
+import Wire
+
+/// Drives the cores with poll(2): the plainest loop there is.
+final class Loop {
+  private let options: Options
+  private let directory: URL
+  private var configuration = QUIC.Configuration()
+  private let batch = UnsafeMutableRawBufferPointer.allocate(byteCount: 65_536, alignment: 16)
+
+  init(_ options: Options) {
+    self.options = options
+    directory = URL(fileURLWithPath: options.directory)
+    configuration.ecn = options.ecn
+    configuration.keyUpdateInterval = options.keyUpdate
+    // Lossy links need patience.
+    configuration.handshakeTimeout = .seconds(60)
+    configuration.maxStreamsBidi = 1_000
+  }
+
+  deinit { batch.deallocate() }
+
+  private var now: Instant {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Instant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+  }
+
+  private func wait(_ ports: [UDPPort], until deadline: Instant?) {
+    var list = ports.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
+    let left = deadline.map { ($0 - now).nanoseconds } ?? 1_000_000_000
+    // Rounded up, so that the deadline has come when the call returns.
+    let milliseconds = Int32(clamping: min(max(left, 0), 1_000_000_000) / 1_000_000 + (left > 0 ? 1 : 0))
+    poll(&list, nfds_t(list.count), milliseconds)
+  }
+
+  private func flush(_ exchange: Exchange, from ports: [UDPPort]) {
+    while let sent = exchange.connection.transmit(into: batch, maxSegments: 16, now: now) {
+      let port = ports.first { $0.local == sent.path.local } ?? ports[0]
+      port.send(
+        UnsafeRawBufferPointer(rebasing: batch[..<sent.byteCount]), segmentSize: sent.segmentSize,
+        to: sent.path.remote, ecn: sent.ecn)
+    }
+  }
+
+  private func say(_ line: String) {
+    print(line)
+    fflush(nil)
+  }
+
+  // MARK: Client
+
+  /// True when every file is there.
+  func get() throws -> Bool {
+    let tls = try ClientTLSContext(
+      trust: .certificateFiles(options.authorities), applicationProtocols: ["hq-interop"],
+      offersEarlyData: options.early, keyLogFile: options.keyLog)
+    let names = options.names
+    let groups: [[String]] =
+      switch options.connections {
+      case .one: [names]
+      case .two: [Array(names.prefix(1)), Array(names.dropFirst())]
+      case .each: names.map { [$0] }
+      }
+    for (index, group) in groups.enumerated() {
+      guard try get(group, tls: tls, awaitsTicket: index + 1 < groups.count && options.connections == .two) else {
+        return false
+      }
+    }
+    return true
+  }
+
+  private func get(_ names: [String], tls: ClientTLSContext, awaitsTicket: Bool) throws -> Bool {
+    var ports = [try UDPPort(SocketAddress(.v4(.loopback), port: 0))]
+    let session = try tls.makeSession(serverName: options.name)
+    let exchange = Exchange(
+      Connection(
+        client: configuration, tls: session, path: Path(local: ports[0].local, remote: options.address), now: now,
+        entropy: SystemEntropy.shared),
+      tls: session, directory: directory, wanted: names)
+    let end = now + .seconds(Int64(options.timeout))
+    var migrateAt = options.migrate
+    // Tickets follow the handshake; they are given a moment.
+    var completedAt: Instant?
+    while !exchange.connection.isDrained {
+      exchange.run()
+      if exchange.isComplete, completedAt == nil { completedAt = now }
+      if let completedAt, now >= completedAt + (awaitsTicket ? .milliseconds(300) : .zero) {
+        exchange.connection.close(code: 0, reason: "")
+      }
+      if now >= end { exchange.connection.close(code: 1, reason: "out of time") }
+      if let bytes = migrateAt, exchange.bytesReceived >= bytes, exchange.connection.isHandshakeConfirmed {
+        let port = try UDPPort(SocketAddress(.v4(IPv4Address(127, 0, 0, 2)), port: 0))
+        ports.append(port)
+        if exchange.connection.migrate(to: Path(local: port.local, remote: options.address), now: now) {
+          migrateAt = nil
+        } else {
+          ports.removeLast()
+        }
+      }
+      flush(exchange, from: ports)
+      if exchange.closeReason != nil { break }
+      let short = now + .milliseconds(50)
+      wait(ports, until: min(exchange.connection.deadline ?? short, completedAt == nil ? .distantFuture : short))
+      for port in ports {
+        while port.receive({ datagram, remote, ecn in
+          exchange.connection.receive(datagram, path: Path(local: port.local, remote: remote), ecn: ecn, now: now)
+        }) {}
+      }
+      if let deadline = exchange.connection.deadline, deadline <= now { exchange.connection.handleTimeout(now: now) }
+    }
+    exchange.run()
+    flush(exchange, from: ports)
+    say(exchange.summary(ecn: ports.reduce([0, 0, 0, 0]) { total, port in zip(total, port.received).map { $0 + $1 } }))
+    return exchange.isComplete
+  }
+
+  // MARK: Server
+
+  func serve() throws {
+    configuration.statelessResetKey = SystemEntropy.shared.bytes(32)
+    let tls = try ServerTLSContext(
+      identity: TLSIdentity(certificateChainFile: options.certificate, privateKeyFile: options.key),
+      applicationProtocols: ["hq-interop"], earlyDataContext: options.early ? configuration.earlyDataContext : nil,
+      keyLogFile: options.keyLog)
+    var endpointConfiguration = Endpoint<Exchange>.Configuration(acceptsConnections: true)
+    endpointConfiguration.statelessResetKey = configuration.statelessResetKey
+    endpointConfiguration.retry = options.retry ? .always : .never
+    var endpoint = Endpoint<Exchange>(endpointConfiguration, entropy: SystemEntropy.shared)
+    let port = try UDPPort(options.address)
+    let reply = UnsafeMutableRawBufferPointer.allocate(byteCount: 2_048, alignment: 16)
+    defer { reply.deallocate() }
+    var exchanges: [Exchange] = []
+    say("cbquic serves at \(port.local)")
+    while true {
+      wait([port], until: exchanges.compactMap { $0.connection.deadline }.min())
+      while port.receive({ datagram, remote, ecn in
+        let path = Path(local: port.local, remote: remote)
+        switch endpoint.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply) {
+        case .connection(let exchange): exchange.connection.receive(datagram, path: path, ecn: ecn, now: now)
+        case .accept(let request):
+          let session = tls.makeSession()
+          let exchange = Exchange(
+            Connection(
+              server: configuration, tls: session, path: path, initial: request, now: now,
+              entropy: SystemEntropy.shared),
+            tls: session, directory: directory)
+          exchanges.append(exchange)
+          exchange.connection.receive(datagram, path: path, ecn: ecn, now: now)
+          exchange.run()
+          for id in exchange.takeRoutes().issued { endpoint.add(id, exchange) }
+        case .reply(let count):
+          port.send(
+            UnsafeRawBufferPointer(rebasing: reply[..<count]), segmentSize: count, to: remote, ecn: .notECT)
+        case .drop: break
+        }
+      }) {}
+      for exchange in exchanges {
+        if let deadline = exchange.connection.deadline, deadline <= now { exchange.connection.handleTimeout(now: now) }
+        let wasOpen = exchange.closeReason == nil
+        exchange.run()
+        let routes = exchange.takeRoutes()
+        for id in routes.issued { endpoint.add(id, exchange) }
+        for id in routes.retired { endpoint.remove(id) }
+        flush(exchange, from: [port])
+        if wasOpen, exchange.closeReason != nil { say(exchange.summary(ecn: port.received)) }
+      }
+      exchanges.removeAll { $0.connection.isDrained }
+    }
+  }
+}
