@@ -264,7 +264,7 @@ extension HTTP3Session {
         paths.append(path)
       }
       var counts = QUICEndpoint.Counters()
-      for server in stage.servers { counts += await server.counters }
+      for server in stage.servers { counts.add(await server.counters) }
       #expect(counts.connectionsAccepted == 1)
       #expect(counts.repliesSent == 0)
     }
@@ -279,7 +279,7 @@ extension HTTP3Session {
       }
       try await stage.exchange(session, echo, stream, 50_000)
       var counts = QUICEndpoint.Counters()
-      for server in stage.servers { counts += await server.counters }
+      for server in stage.servers { counts.add(await server.counters) }
       #expect(counts.connectionsAccepted == 1)
       #expect(counts.repliesSent == 0)
     }

@@ -144,7 +144,7 @@ final class ConnectionPair {
   init(
     _ clientConfiguration: Configuration = Configuration(), _ serverConfiguration: Configuration = Configuration(),
     clientTLS: ClientTLSContext? = nil, serverTLS: ServerTLSContext? = nil, serverName: String = "pop.example",
-    seed: UInt64 = 1
+    seed: UInt64 = 1, misstating change: ((inout TransportParameters) -> Void)? = nil
   ) throws {
     let clientContext = try clientTLS ?? ConnectionFixture.client()
     let serverContext = try serverTLS ?? ConnectionFixture.server()
@@ -158,8 +158,10 @@ final class ConnectionPair {
     client = initiator
     now = start
     let header = try bytes.withUnsafeBytes { try PacketHeader($0, shortIDLength: 8) }
+    let session = serverContext.makeSession()
     server = Connection(
-      server: serverConfiguration, tls: serverContext.makeSession(), path: Self.reversed(Self.clientPath),
+      server: serverConfiguration, tls: change.map { MisstatingTLS(session, $0) } ?? session,
+      path: Self.reversed(Self.clientPath),
       initial: InitialRequest(
         destinationID: header.destinationID, sourceID: header.sourceID, version: header.version), now: start,
       entropy: SeededEntropy(seed: seed &+ 1000))

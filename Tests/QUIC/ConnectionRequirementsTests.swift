@@ -20,7 +20,9 @@ import Wire
     var found: [(PacketType, destination: ConnectionID, size: Int)] = []
     var at = 0
     while at < datagram.count, datagram[at] & 0x80 != 0 {
-      let header = try datagram[at...].withUnsafeBytes { try PacketHeader($0, shortIDLength: 8) }
+      let header = try datagram[at...].withUnsafeBytes {
+        try PacketHeader($0, shortIDLength: 8, takesAnyFixedBit: true)
+      }
       found.append((header.type, header.destinationID, header.packetLength))
       at += header.packetLength
     }
@@ -89,10 +91,7 @@ import Wire
       { $0.retrySourceConnectionID = other },
     ]
     for (index, change) in changes.enumerated() {
-      let pair = try ConnectionPair()
-      var parameters = pair.see { $0.server.ourTransportParameters() }
-      change(&parameters)
-      pair.server.tls.setTransportParameters(parameters.encoded())
+      let pair = try ConnectionPair(misstating: change)
       #expect(!pair.connect())
       guard case .localTransport(let error) = pair.clientApplication.closeReason else {
         Issue.record("\(index): not closed")
@@ -120,7 +119,7 @@ import Wire
     pair.keepsLog = true
     pair.run { $0.client.hasProcessedPacket }
     let answer = try #require(pair.log.first { $0.from == .server })
-    let header = try answer.bytes.withUnsafeBytes { try PacketHeader($0, shortIDLength: 8) }
+    let header = try answer.bytes.withUnsafeBytes { try PacketHeader($0, shortIDLength: 8, takesAnyFixedBit: true) }
     var forged: [UInt8] = [0x80, 0, 0, 0, 0]
     for id in [header.destinationID, header.sourceID] {
       forged.append(UInt8(id.length))

@@ -113,7 +113,7 @@ final class WireObserver {
   ) throws(Unreadable) -> (Packet, Int) {
     let header: PacketHeader
     do throws(PacketHeaderError) {
-      header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: idLength)
+      header = try PacketHeader(UnsafeRawBufferPointer(bytes), shortIDLength: idLength, takesAnyFixedBit: true)
     } catch {
       throw Unreadable(text: "no packet header: \(error)")
     }

@@ -154,7 +154,8 @@ final class Loop {
         case .reply(let count):
           port.send(
             UnsafeRawBufferPointer(rebasing: reply[..<count]), segmentSize: count, to: remote, ecn: .notECT)
-        case .drop: break
+        // This server has one ring.
+        case .drop, .ring: break
         }
       }) {}
       for exchange in exchanges {

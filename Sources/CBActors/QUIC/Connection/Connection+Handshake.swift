@@ -6,9 +6,8 @@ import Wire
 extension Connection {
   mutating func start() {
     tls.version = version
-    var parameters = ourTransportParameters()
-    if role == .server { parameters.preferredAddress = offerPreferredAddress() }
-    tls.setTransportParameters(parameters.encoded())
+    if role == .server { offeredAddress = offerPreferredAddress() }
+    tls.setTransportParameters(ourTransportParameters().encoded())
     guard role == .client else { return }
     installInitialKeys()
     attempt { connection throws(TransportError) in try connection.advanceHandshake() }
@@ -40,6 +39,7 @@ extension Connection {
     if role == .server {
       parameters.originalDestinationConnectionID = originalDestinationID
       parameters.retrySourceConnectionID = retrySourceID
+      parameters.preferredAddress = offeredAddress
       parameters.statelessResetToken = localIDs.resetKey.token(for: localIDs.first)
     }
     return parameters

@@ -58,6 +58,8 @@ public struct Connection: ~Copyable {
   var retrySourceID: ConnectionID?
   /// The token that Initial packets carry (RFC 9000 §8.1).
   var initialToken: [UInt8] = []
+  /// What a server's transport parameters say, however often they are written (RFC 9000 §9.6).
+  var offeredAddress: PreferredAddress?
   /// The server still accepts packets for the ID that the client made up.
   var isOriginalIDRouted: Bool
 
