@@ -195,6 +195,12 @@ let package = Package(
     tests("Architecture", []),
     tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3"]),
 
+    // A link between two network namespaces for benchmarks with real programs; not a product.
+    .executableTarget(
+      name: "cblink",
+      dependencies: ["Wire", "CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Benchmarks/link", swiftSettings: strict),
+
     // A client and server for Tests/Interop; not a product.
     .executableTarget(
       name: "cbquic", dependencies: ["Wire", "QUIC", "QUICTLS"], path: "Tests/Interop/cbquic", swiftSettings: strict),

@@ -10,3 +10,5 @@
 #include "cb_file.h"
 #include "cb_ring.h"
 #include "cb_socket.h"
+#include "cb_tun.h"
+#include "cb_wait.h"
