@@ -92,8 +92,11 @@ class Lines:
 
 
 class PoP:
-    def __init__(self, directory, settings=""):
+    def __init__(self, directory, settings="", listen="127.0.0.1", prefix=(), environment=None):
+        """`prefix` is a command that runs it elsewhere, `environment` what it gets besides this process's own."""
         self.directory = directory
+        self.prefix = prefix
+        self.environment = environment or {}
         self.quic_port = free_port(socket.SOCK_DGRAM)
         self.issuer_port = free_port()
         self.dns_port = free_port()
@@ -106,7 +109,7 @@ class PoP:
         self.config.write_text(
             f"""
 name: test1
-listen: ["127.0.0.1:{self.quic_port}"]
+listen: ["{listen}:{self.quic_port}"]
 identity:
   profiles:
     - name: hmac
@@ -131,7 +134,8 @@ dev:
 
     def start(self):
         self.process = subprocess.Popen(
-            [BIN / "cbpop", "--dev", "--config", self.config, "--state-directory", self.state],
+            [*self.prefix, BIN / "cbpop", "--dev", "--config", self.config, "--state-directory", self.state],
+            env=os.environ | self.environment,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )
@@ -181,7 +185,7 @@ dev:
 class Terminal:
     """cbterm with its own state, fed by lines."""
 
-    def __init__(self, directory, profile):
+    def __init__(self, directory, profile, prefix=(), environment=None):
         self.directory = directory
         profiles = directory / "profiles"
         profiles.mkdir(exist_ok=True)
@@ -195,12 +199,13 @@ proxy:
   http: 127.0.0.1:{self.http_port}
 """
         )
-        self.arguments = [BIN / "cbterm", "--profile-dir", profiles, "--profile", "test"]
+        self.arguments = [*prefix, BIN / "cbterm", "--profile-dir", profiles, "--profile", "test"]
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
             "XDG_STATE_HOME": str(directory / "state"),
             "XDG_CONFIG_HOME": str(directory / "config"),
+            **(environment or {}),
         }
         self.process = None
 
