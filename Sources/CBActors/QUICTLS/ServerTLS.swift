@@ -16,19 +16,22 @@ public final class ServerTLSContext: Sendable {
   private let protocols: [String]
   private let earlyDataContext: [UInt8]?
   private let service: [UInt8]
-  private let replays: ReplayRegister?
+  let tickets: TicketKeys
+  let replays: ReplayRegister?
   private let verifier: PeerVerifier?
 
   /// - Parameters:
   ///   - applicationProtocols: ALPN names, the preferred one first; at least one.
   ///   - earlyDataContext: nil refuses 0-RTT. Otherwise what a ticket's 0-RTT depends on, such as the limits among the
   ///     transport parameters: 0-RTT is accepted only where it is the same again (RFC 9000 §7.4.1).
+  ///   - tickets: seals the tickets given, and opens those offered. Nil: with a key that ends with this object, and does
+  ///     not change until then.
   ///   - replays: lets each ticket's early data in only once; shared by all contexts with the same tickets.
   ///   - cipherSuites: those taken, the preferred one first. With all of them, in order, hardware decides what is best.
   ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
   public init(
     identity: TLSIdentity, applicationProtocols: [String], clientAuthentication: ClientAuthentication = .none,
-    earlyDataContext: [UInt8]? = nil, replays: ReplayRegister? = nil,
+    earlyDataContext: [UInt8]? = nil, tickets: TicketKeys? = nil, replays: ReplayRegister? = nil,
     cipherSuites: [CipherSuite] = CipherSuite.allCases, keyLogFile: String? = nil
   ) throws(TLSConfigurationError) {
     let context = try TLSContext(cipherSuites: cipherSuites, keyLogFile: keyLogFile)
@@ -36,6 +39,8 @@ public final class ServerTLSContext: Sendable {
     protocols = applicationProtocols
     service = try TLSContext.wireForm(applicationProtocols)
     self.earlyDataContext = earlyDataContext
+    let tickets = tickets ?? TicketKeys { 0 }
+    self.tickets = tickets
     self.replays = replays
     try identity.install(in: context.handle)
     switch clientAuthentication {
@@ -48,13 +53,13 @@ public final class ServerTLSContext: Sendable {
       SSL_CTX_set_verify(context.handle, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
     }
     SSL_CTX_set_early_data_enabled(context.handle, earlyDataContext == nil ? 0 : 1)
+    SSL_CTX_set_session_psk_dhe_timeout(context.handle, UInt32(tickets.lifetime))
+    SSL_CTX_set_ticket_aead_method(context.handle, TicketMethod.table)
     SSL_CTX_set_select_certificate_cb(context.handle) { hello in
       guard let hello, let session = TLSHandshake.of(hello.pointee.ssl) as? TLSServerSession else {
         return ssl_select_cert_error
       }
-      if session.note(hello) { return ssl_select_cert_retry }
-      session.server.replays?.judge(hello)
-      return ssl_select_cert_success
+      return session.note(hello) ? ssl_select_cert_retry : ssl_select_cert_success
     }
     SSL_CTX_set_alpn_select_cb(
       context.handle,
@@ -97,7 +102,8 @@ public final class ServerTLSContext: Sendable {
     let context = number + service.prefix(Int(SSL_MAX_SID_CTX_LENGTH) - number.count)
     SSL_set_session_id_context(ssl, context, context.count)
     if let earlyDataContext {
-      SSL_set_quic_early_data_context(ssl, earlyDataContext, earlyDataContext.count)
+      let context = earlyDataContext + tickets.issuer
+      SSL_set_quic_early_data_context(ssl, context, context.count)
     }
   }
 }
@@ -122,20 +128,33 @@ public final class TLSServerSession: TLSHandshake {
   override public var peerTransportParameters: [UInt8]? { offeredParameters ?? super.peerTransportParameters }
   override public var isResumptionOffered: Bool { offersResumption }
   private var offersResumption = false
+  private var offersEarlyData = false
 
   /// Looks at a ClientHello. True the first time that there are transport parameters in it: the handshake then waits.
   fileprivate func note(_ hello: UnsafePointer<SSL_CLIENT_HELLO>) -> Bool {
+    offersResumption = Self.find(TLSEXT_TYPE_pre_shared_key, in: hello) != nil
+    offersEarlyData = Self.find(TLSEXT_TYPE_early_data, in: hello) != nil
+    guard offeredParameters == nil, let offered = Self.find(TLSEXT_TYPE_quic_transport_parameters, in: hello) else {
+      return false
+    }
+    offeredParameters = [UInt8](offered)
+    return true
+  }
+
+  private static func find(
+    _ type: Int32, in hello: UnsafePointer<SSL_CLIENT_HELLO>
+  ) -> UnsafeBufferPointer<UInt8>? {
     var start: UnsafePointer<UInt8>?
     var count = 0
-    guard offeredParameters == nil,
-      SSL_early_callback_ctx_extension_get(hello, UInt16(TLSEXT_TYPE_quic_transport_parameters), &start, &count) == 1
-    else { return false }
-    offeredParameters = [UInt8](UnsafeBufferPointer(start: start, count: count))
-    var ticket: UnsafePointer<UInt8>?
-    var ticketCount = 0
-    offersResumption =
-      SSL_early_callback_ctx_extension_get(hello, UInt16(TLSEXT_TYPE_pre_shared_key), &ticket, &ticketCount) == 1
-    return true
+    guard SSL_early_callback_ctx_extension_get(hello, UInt16(type), &start, &count) == 1 else { return nil }
+    return UnsafeBufferPointer(start: start, count: count)
+  }
+
+  /// A ticket was opened, and BoringSSL has not decided about early data yet: only now is it known that the ticket is
+  /// genuine. Without the register's leave the session takes no early data.
+  func judgeEarlyData(by ticket: UnsafeRawBufferPointer) {
+    guard offersEarlyData, let replays = server.replays else { return }
+    if !replays.admit(ticket) { SSL_set_early_data_enabled(ssl, 0) }
   }
 
   /// The name that the client asked for (RFC 6066 §3); nil when it gave none.
