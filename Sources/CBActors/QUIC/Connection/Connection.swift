@@ -191,7 +191,7 @@ public struct Connection: ~Copyable {
     mtu = MTUDiscovery(initial: configuration.initialMTU, maximum: configuration.maximumMTU)
     recovery = LossRecovery(
       role: role, algorithm: configuration.congestion, maximumDatagramSize: mtu.current,
-      isECNEnabled: configuration.ecn)
+      isECNEnabled: configuration.ecn, seed: configuration.congestion == .bbrV3 ? entropy.nextUInt64() : 0)
     streams = Streams(role: role, settings: Streams.Settings(configuration), pool: pool)
     outgoingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
     incomingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)

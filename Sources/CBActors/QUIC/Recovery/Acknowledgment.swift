@@ -33,9 +33,17 @@ extension LossRecovery {
 
     let priorInFlight = bytesInFlight
     var batch = AckedBatch(recoveryStart: controller.recoveryStart)
+    var wasSpurious = false
+    let doubtful = index == 2 ? lossEpisode.lowest : nil
     for range in ranges {
-      if range.upperBound < spaces[index].sent.base { break }
-      try acknowledge(range, index, &batch)
+      let isPast = range.upperBound < spaces[index].sent.base
+      if isPast, doubtful.map({ range.upperBound < $0 }) ?? true { break }
+      if doubtful != nil, lossEpisode.onAcknowledged(range) { wasSpurious = true }
+      if !isPast { try acknowledge(range, index, &batch) }
+    }
+    if wasSpurious {
+      statistics.spuriousRecoveries += 1
+      controller.onSpuriousLoss(now: now)
     }
     var outcome = AckOutcome()
     outcome.newlyAckedPackets = batch.packets
@@ -52,11 +60,15 @@ extension LossRecovery {
     }
     // RFC 9000 §13.4.2.1: An endpoint MUST NOT fail ECN validation as a result of processing an ACK frame
     // that does not increase the largest acknowledged packet number.
-    if raisesLargest,
-      ecn.onAcknowledged(
+    var bytesMarked: UInt64 = 0
+    if raisesLargest {
+      let marks = ecn.onAcknowledged(
         space, reported: ecnCounts, newlyAckedMarked: batch.marked, isOfThisPath: batch.marksPath)
-    {
-      noteCongestionEvent { $0.onCongestionExperienced(sent: newest.packet.timeSent, now: now) }
+      if marks > 0 {
+        noteCongestionEvent { $0.onCongestionExperienced(sent: newest.packet.timeSent, now: now) }
+        bytesMarked = min(marks, UInt64(batch.packets)) * UInt64(newest.packet.size)
+        sampler.onMarked(bytesMarked)
+      }
     }
 
     spaces[index].sent.releaseSettled()
@@ -79,9 +91,11 @@ extension LossRecovery {
       sample.isPacingLimited = isPacingLimited
       sample.rttSample = rttSample
       sample.bytesLost = losses.bytes
+      sample.bytesMarked = bytesMarked
       sample.delivery = sampler.sample(minimumRTT: rtt.minimum, now: now)
       sample.isRoundStart = passesRound(sample.delivery)
       controller.onAcknowledged(sample)
+      if controller.isSendingLessThanPathDelivers { sampler.markAppLimited(inFlight: bytesInFlight) }
     }
     onProgress(in: space, now: now)
     return outcome

@@ -1,115 +1,71 @@
 import Wire
 
-/// The controller of a connection. An enum and not an existential: its calls are direct.
-enum AnyController: Sendable {
-  case newReno(NewReno)
-  case cubic(Cubic)
+/// The controller of a connection: exactly one of these is there. Not an existential, so that calls are direct, and not
+/// an enum, whose payload would be copied out and back on each call: 50 ns of every ACK, where this costs 5.
+struct AnyController: Sendable {
+  let algorithm: CongestionAlgorithm
+  private(set) var newReno: NewReno?
+  private(set) var cubic: Cubic?
+  private(set) var bbr: BBR?
 
-  init(_ algorithm: CongestionAlgorithm, maximumDatagramSize: UInt64) {
+  /// - Parameter seed: what a controller that leaves something to chance draws from.
+  init(_ algorithm: CongestionAlgorithm, maximumDatagramSize: UInt64, seed: UInt64 = 0) {
+    self.algorithm = algorithm
     switch algorithm {
-    case .newReno: self = .newReno(NewReno(maximumDatagramSize: maximumDatagramSize))
-    case .cubic: self = .cubic(Cubic(maximumDatagramSize: maximumDatagramSize))
+    case .newReno: newReno = NewReno(maximumDatagramSize: maximumDatagramSize)
+    case .cubic: cubic = Cubic(maximumDatagramSize: maximumDatagramSize)
+    case .bbrV3: bbr = BBR(maximumDatagramSize: maximumDatagramSize, seed: seed)
     }
   }
+}
 
-  var algorithm: CongestionAlgorithm {
-    switch self {
-    case .newReno: .newReno
-    case .cubic: .cubic
-    }
-  }
-
+extension AnyController: CongestionController {
   var congestionWindow: UInt64 {
-    switch self {
-    case .newReno(let controller): controller.congestionWindow
-    case .cubic(let controller): controller.congestionWindow
-    }
+    bbr?.congestionWindow ?? cubic?.congestionWindow ?? newReno?.congestionWindow ?? 0
   }
-
-  var pacingRate: UInt64? {
-    switch self {
-    case .newReno(let controller): controller.pacingRate
-    case .cubic(let controller): controller.pacingRate
-    }
-  }
-
-  var isInSlowStart: Bool {
-    switch self {
-    case .newReno(let controller): controller.isInSlowStart
-    case .cubic(let controller): controller.isInSlowStart
-    }
-  }
-
-  var recoveryStart: Instant? {
-    switch self {
-    case .newReno(let controller): controller.recoveryStart
-    case .cubic(let controller): controller.recoveryStart
-    }
-  }
+  var pacingRate: UInt64? { bbr?.pacingRate }
+  var sendQuantum: UInt64? { bbr?.sendQuantum }
+  var isInSlowStart: Bool { bbr?.isInSlowStart ?? cubic?.isInSlowStart ?? newReno?.isInSlowStart ?? false }
+  var recoveryStart: Instant? { bbr?.recoveryStart ?? cubic?.recoveryStart ?? newReno?.recoveryStart }
+  var isSendingLessThanPathDelivers: Bool { bbr?.isSendingLessThanPathDelivers ?? false }
 
   mutating func onPacketSent(bytes: UInt64, inFlight: UInt64, isAppLimited: Bool, now: Instant) {
-    switch self {
-    case .newReno(var controller):
-      controller.onPacketSent(bytes: bytes, inFlight: inFlight, isAppLimited: isAppLimited, now: now)
-      self = .newReno(controller)
-    case .cubic(var controller):
-      controller.onPacketSent(bytes: bytes, inFlight: inFlight, isAppLimited: isAppLimited, now: now)
-      self = .cubic(controller)
-    }
+    bbr?.onPacketSent(bytes: bytes, inFlight: inFlight, isAppLimited: isAppLimited, now: now)
   }
 
   mutating func onAcknowledged(_ sample: AckSample) {
-    switch self {
-    case .newReno(var controller):
-      controller.onAcknowledged(sample)
-      self = .newReno(controller)
-    case .cubic(var controller):
-      controller.onAcknowledged(sample)
-      self = .cubic(controller)
-    }
+    bbr?.onAcknowledged(sample)
+    cubic?.onAcknowledged(sample)
+    newReno?.onAcknowledged(sample)
+  }
+
+  mutating func onPacketLost(_ packet: SentPacket, number: UInt64, delivered: UInt64, lost: UInt64, now: Instant) {
+    bbr?.onPacketLost(packet, number: number, delivered: delivered, lost: lost, now: now)
   }
 
   mutating func onLost(_ sample: LossSample) {
-    switch self {
-    case .newReno(var controller):
-      controller.onLost(sample)
-      self = .newReno(controller)
-    case .cubic(var controller):
-      controller.onLost(sample)
-      self = .cubic(controller)
-    }
+    bbr?.onLost(sample)
+    cubic?.onLost(sample)
+    newReno?.onLost(sample)
   }
 
+  mutating func onSpuriousLoss(now: Instant) { bbr?.onSpuriousLoss(now: now) }
+
   mutating func onCongestionExperienced(sent: Instant, now: Instant) {
-    switch self {
-    case .newReno(var controller):
-      controller.onCongestionExperienced(sent: sent, now: now)
-      self = .newReno(controller)
-    case .cubic(var controller):
-      controller.onCongestionExperienced(sent: sent, now: now)
-      self = .cubic(controller)
-    }
+    bbr?.onCongestionExperienced(sent: sent, now: now)
+    cubic?.onCongestionExperienced(sent: sent, now: now)
+    newReno?.onCongestionExperienced(sent: sent, now: now)
   }
 
   mutating func onPersistentCongestion(now: Instant) {
-    switch self {
-    case .newReno(var controller):
-      controller.onPersistentCongestion(now: now)
-      self = .newReno(controller)
-    case .cubic(var controller):
-      controller.onPersistentCongestion(now: now)
-      self = .cubic(controller)
-    }
+    bbr?.onPersistentCongestion(now: now)
+    cubic?.onPersistentCongestion(now: now)
+    newReno?.onPersistentCongestion(now: now)
   }
 
   mutating func setMaximumDatagramSize(_ bytes: UInt64) {
-    switch self {
-    case .newReno(var controller):
-      controller.setMaximumDatagramSize(bytes)
-      self = .newReno(controller)
-    case .cubic(var controller):
-      controller.setMaximumDatagramSize(bytes)
-      self = .cubic(controller)
-    }
+    bbr?.setMaximumDatagramSize(bytes)
+    cubic?.setMaximumDatagramSize(bytes)
+    newReno?.setMaximumDatagramSize(bytes)
   }
 }

@@ -6,6 +6,8 @@ public enum CongestionAlgorithm: String, Sendable, CaseIterable {
   case newReno = "newreno"
   /// RFC 9438, with the slow start of RFC 9406.
   case cubic
+  /// draft-ietf-ccwg-bbr.
+  case bbrV3 = "bbrv3"
 }
 
 /// What one ACK, after loss detection, tells a congestion controller.
@@ -27,6 +29,8 @@ struct AckSample: Sendable {
   var isRoundStart = false
   /// Bytes that this ACK declared lost.
   var bytesLost: UInt64 = 0
+  /// Bytes of packets that it newly reports as marked CE.
+  var bytesMarked: UInt64 = 0
   var delivery: DeliveryRateSample?
 }
 
@@ -43,18 +47,26 @@ struct LossSample: Sendable {
 
 /// Decides how much may be in flight, and how fast it leaves (RFC 9002 §7). All quantities in bytes.
 protocol CongestionController: Sendable {
-  init(maximumDatagramSize: UInt64)
-
   var congestionWindow: UInt64 { get }
   /// Bytes per second; nil when the pacer is to derive a rate from the window.
   var pacingRate: UInt64? { get }
+  /// Bytes that may leave back to back; nil leaves it to the pacer.
+  var sendQuantum: UInt64? { get }
   var isInSlowStart: Bool { get }
   /// When the present recovery period began; nil outside of one that still matters.
   var recoveryStart: Instant? { get }
+  /// The window is kept below what the path holds: samples of the delivery rate are low for that reason.
+  var isSendingLessThanPathDelivers: Bool { get }
 
   mutating func onPacketSent(bytes: UInt64, inFlight: UInt64, isAppLimited: Bool, now: Instant)
   mutating func onAcknowledged(_ sample: AckSample)
+  /// One packet was declared lost; those lost with it follow, then ``onLost(_:)``.
+  /// - Parameters:
+  ///   - delivered: bytes delivered over the connection's life; `lost`: those declared lost, this packet's with them.
+  mutating func onPacketLost(_ packet: SentPacket, number: UInt64, delivered: UInt64, lost: UInt64, now: Instant)
   mutating func onLost(_ sample: LossSample)
+  /// Every packet declared lost since the newest recovery period began has been acknowledged after all.
+  mutating func onSpuriousLoss(now: Instant)
   /// The peer reported more packets marked CE; `sent` is when the largest acknowledged one left.
   mutating func onCongestionExperienced(sent: Instant, now: Instant)
   mutating func onPersistentCongestion(now: Instant)
@@ -63,7 +75,11 @@ protocol CongestionController: Sendable {
 
 extension CongestionController {
   mutating func onPacketSent(bytes: UInt64, inFlight: UInt64, isAppLimited: Bool, now: Instant) {}
+  mutating func onPacketLost(_ packet: SentPacket, number: UInt64, delivered: UInt64, lost: UInt64, now: Instant) {}
+  mutating func onSpuriousLoss(now: Instant) {}
   var pacingRate: UInt64? { nil }
+  var sendQuantum: UInt64? { nil }
+  var isSendingLessThanPathDelivers: Bool { false }
 
   /// RFC 9002 §7.2: ten datagrams, but no more than the larger of 14,720 bytes and two datagrams.
   static func initialWindow(_ maximumDatagramSize: UInt64) -> UInt64 {

@@ -6,7 +6,7 @@ struct DeliveryRateSample: Sendable {
   var delivered: UInt64 = 0
   /// Bytes delivered in all when that packet was sent.
   var priorDelivered: UInt64 = 0
-  /// Bytes declared lost between that packet's sending and now.
+  /// Bytes declared lost or marked CE between that packet's sending and now.
   var lost: UInt64 = 0
   /// Bytes in flight when that packet was sent, with it.
   var inFlightWhenSent: UInt64 = 0
@@ -20,7 +20,7 @@ struct DeliveryRateSample: Sendable {
 
 /// Counts what is delivered and snapshots it into packets as they leave.
 struct DeliveryRateSampler: Sendable {
-  /// Bytes acknowledged, and bytes declared lost, over the life of the connection.
+  /// Bytes acknowledged, and bytes declared lost or marked CE, over the life of the connection on this path.
   private(set) var delivered: UInt64 = 0
   private(set) var lost: UInt64 = 0
   private var deliveredTime = Instant.zero
@@ -55,6 +55,9 @@ struct DeliveryRateSampler: Sendable {
   }
 
   mutating func onLost(_ size: UInt64) { lost += size }
+
+  /// A mark is what there would have been a loss for.
+  mutating func onMarked(_ size: UInt64) { lost += size }
 
   /// Ends the ACK: what its packets together say of the rate. Nil when none was in flight.
   mutating func sample(minimumRTT: Interval, now: Instant) -> DeliveryRateSample? {

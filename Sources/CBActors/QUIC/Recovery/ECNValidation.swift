@@ -54,25 +54,25 @@ struct ECNValidation: Sendable {
     if state == .unknown, markedLost >= marked { state = .failed }
   }
 
-  /// Checks an ACK that raised the largest acknowledged number. True when congestion was newly reported.
+  /// Checks an ACK that raised the largest acknowledged number. Returns how many packets it newly reports as marked CE.
   ///
   /// - Parameter isOfThisPath: some of what it newly acknowledged was marked and sent on the present path.
   mutating func onAcknowledged(
     _ space: PacketNumberSpace, reported: ECNCounts?, newlyAckedMarked: UInt64, isOfThisPath: Bool = true
-  ) -> Bool {
+  ) -> UInt64 {
     let index = Int(space.rawValue)
     switch state {
-    case .off: return false
+    case .off: return 0
     case .failed:
       // Where the counts are is what the next path is judged from.
       if let reported { counts[index] = reported }
-      return false
+      return 0
     case .testing, .unknown, .capable: break
     }
     guard let reported else {
       // RFC 9000 §13.4.2.1: ECN validation fails if the corresponding ECN counts are not present in the ACK frame.
       if newlyAckedMarked > 0 { state = .failed }
-      return false
+      return 0
     }
     let previous = counts[index]
     guard reported.ect0 >= previous.ect0, reported.ect1 >= previous.ect1, reported.ce >= previous.ce,
@@ -87,11 +87,11 @@ struct ECNValidation: Sendable {
       // RFC 9000 §13.4.2.2: If validation fails, then the endpoint MUST disable ECN.
       state = .failed
       counts[index] = reported
-      return false
+      return 0
     }
     counts[index] = reported
     if newlyAckedMarked > 0, isOfThisPath { state = .capable }
-    return reported.ce > previous.ce
+    return reported.ce - previous.ce
   }
 
   /// A new path is tested afresh; the peer's counts go on from where they were.

@@ -51,7 +51,7 @@ extension LossRecovery {
           number += 1
           continue
         }
-        settleLost(packet, number, index, &losses)
+        settleLost(packet, number, index, &losses, now)
         // RFC 9002 §7.6.2: These two packets MUST be ack-eliciting
         if packet.isAckEliciting, !packet.flags.contains(.formerPath),
           let first = rtt.firstSample, packet.timeSent > first
@@ -67,7 +67,9 @@ extension LossRecovery {
     return losses
   }
 
-  private mutating func settleLost(_ packet: SentPacket, _ number: UInt64, _ index: Int, _ losses: inout Losses) {
+  private mutating func settleLost(
+    _ packet: SentPacket, _ number: UInt64, _ index: Int, _ losses: inout Losses, _ now: Instant
+  ) {
     if packet.isAckEliciting {
       spaces[index].ackElicitingInFlight -= 1
       spaces[index].sent.copyFrames(of: packet, to: &lostFrames)
@@ -87,6 +89,9 @@ extension LossRecovery {
     losses.bytes += UInt64(packet.size)
     if Int(packet.size) > MTUDiscovery.base { losses.isLargeLost = true }
     sampler.onLost(UInt64(packet.size))
+    lossEpisode.onLost(number, isOneRTT: index == 2, sent: packet.timeSent, now: now)
+    controller.onPacketLost(
+      packet, number: number, delivered: sampler.delivered, lost: sampler.lost, now: now)
     losses.newestSent = max(losses.newestSent ?? packet.timeSent, packet.timeSent)
   }
 

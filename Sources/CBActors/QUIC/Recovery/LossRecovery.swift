@@ -30,12 +30,14 @@ struct LossRecovery: Sendable {
   let role: Role
   private(set) var rtt: RTTEstimator
   private let initialRTT: Interval
-  private let algorithm: CongestionAlgorithm
+  /// What controllers that leave something to chance draw from; each path's has another.
+  private var seed: UInt64
   private(set) var maximumDatagramSize: UInt64
   var spaces = InlineArray<3, Space>(repeating: Space())
   var controller: AnyController
   var pacer: Pacer
   var sampler = DeliveryRateSampler()
+  var lossEpisode = LossEpisode()
   var ecn: ECNValidation
 
   /// Bytes of packets in flight on the present path, over all spaces (RFC 9002 §B.2).
@@ -73,17 +75,17 @@ struct LossRecovery: Sendable {
 
   init(
     role: Role, algorithm: CongestionAlgorithm = .cubic, maximumDatagramSize: Int = 1200,
-    initialRTT: Interval = RTTEstimator.defaultInitial, isECNEnabled: Bool = false
+    initialRTT: Interval = RTTEstimator.defaultInitial, isECNEnabled: Bool = false, seed: UInt64 = 0
   ) {
     self.role = role
-    self.algorithm = algorithm
+    self.seed = seed
     self.initialRTT = initialRTT
     self.maximumDatagramSize = UInt64(max(maximumDatagramSize, 1200))
     rtt = RTTEstimator(initial: initialRTT)
-    controller = AnyController(algorithm, maximumDatagramSize: self.maximumDatagramSize)
+    controller = AnyController(algorithm, maximumDatagramSize: self.maximumDatagramSize, seed: seed)
     pacer = Pacer(
       maximumDatagramSize: self.maximumDatagramSize,
-      rate: Pacer.rate(window: controller.congestionWindow, smoothedRTT: initialRTT))
+      rate: controller.pacingRate ?? Pacer.rate(window: controller.congestionWindow, smoothedRTT: initialRTT))
     ecn = ECNValidation(isEnabled: isECNEnabled)
   }
 
@@ -150,12 +152,15 @@ struct LossRecovery: Sendable {
     statistics.bytesSent += UInt64(packet.size)
     if isInFlight || isAckEliciting {
       packet.flags.insert(.inFlight)
+      let isRestart = bytesInFlight == 0
       sampler.onSent(&packet, inFlightBefore: bytesInFlight)
       bytesInFlight += UInt64(packet.size)
       mayExceedWindowOnce = false
       pacer.onSent(UInt64(packet.size))
       controller.onPacketSent(
         bytes: UInt64(packet.size), inFlight: bytesInFlight, isAppLimited: sampler.isAppLimited, now: now)
+      // A controller may pace what follows idle time otherwise than what went before it.
+      if isRestart, let rate = controller.pacingRate { pacer.setRate(rate, quantum: controller.sendQuantum, now: now) }
       if isAckEliciting {
         spaces[index].lastAckElicitingSent = now
         spaces[index].ackElicitingInFlight += 1
@@ -225,10 +230,14 @@ struct LossRecovery: Sendable {
 
   private mutating func startAgain() {
     rtt = RTTEstimator(initial: initialRTT)
-    controller = AnyController(algorithm, maximumDatagramSize: maximumDatagramSize)
+    seed &+= 1
+    controller = AnyController(controller.algorithm, maximumDatagramSize: maximumDatagramSize, seed: seed)
     pacer = Pacer(
       maximumDatagramSize: maximumDatagramSize,
-      rate: Pacer.rate(window: controller.congestionWindow, smoothedRTT: initialRTT))
+      rate: controller.pacingRate ?? Pacer.rate(window: controller.congestionWindow, smoothedRTT: initialRTT))
+    sampler = DeliveryRateSampler()
+    roundEnd = 0
+    lossEpisode = LossEpisode()
   }
 
   /// Packets now take another path. RFC 9000 §9.4: what was sent before no longer counts, and, unless
@@ -281,7 +290,7 @@ struct LossRecovery: Sendable {
     timerBase = now
     isPacingLimited = false
     let rate = controller.pacingRate ?? Pacer.rate(window: controller.congestionWindow, smoothedRTT: rtt.smoothed)
-    pacer.setRate(rate, now: now)
+    pacer.setRate(rate, quantum: controller.sendQuantum, now: now)
   }
 
   /// Whether a packet sent after the present round trip began is among those acknowledged; begins the next then.

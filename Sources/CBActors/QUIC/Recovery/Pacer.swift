@@ -15,6 +15,8 @@ struct Pacer: Sendable {
 
   private var tokens: UInt64
   private var capacity: UInt64
+  /// Bytes that are worth a timer, once the tokens are spent.
+  private var batch: UInt64
   /// Bytes per second, at least 1.
   private var rate: UInt64
   private var refilled: Instant?
@@ -25,12 +27,14 @@ struct Pacer: Sendable {
     self.maximumDatagramSize = maximumDatagramSize
     self.rate = max(rate, 1)
     capacity = maximumDatagramSize * Self.burstDatagrams
+    batch = maximumDatagramSize * 2
     tokens = capacity
   }
 
   mutating func setMaximumDatagramSize(_ bytes: UInt64) {
     maximumDatagramSize = bytes
     capacity = max(capacity, bytes * Self.burstDatagrams)
+    batch = max(batch, bytes * 2)
     tokens = capacity
   }
 
@@ -43,11 +47,20 @@ struct Pacer: Sendable {
   }
 
   /// Sets the rate in bytes per second. What has been earned so far was earned at the rate before.
-  mutating func setRate(_ bytesPerSecond: UInt64, now: Instant) {
+  /// - Parameter quantum: what is to leave together, as one segmentation batch. A second one may be saved up, for a
+  ///   timer that is late is no reason to send slower. Nil lets bursts be as large as the constants above say.
+  mutating func setRate(_ bytesPerSecond: UInt64, quantum: UInt64? = nil, now: Instant) {
     refill(now)
     rate = max(bytesPerSecond, 1)
-    let inBurstTime = earned(in: Self.burstTime)
-    capacity = max(maximumDatagramSize * Self.burstDatagrams, min(inBurstTime, Self.largestBurst))
+    if let quantum {
+      batch = max(quantum, maximumDatagramSize)
+      capacity = 2 * batch
+    } else {
+      let inBurstTime = earned(in: Self.burstTime)
+      capacity = max(maximumDatagramSize * Self.burstDatagrams, min(inBurstTime, Self.largestBurst))
+      // At least two datagrams' worth, where there is room, halves the number of timers.
+      batch = min(capacity, maximumDatagramSize * 2)
+    }
     tokens = min(tokens, capacity)
   }
 
@@ -81,8 +94,7 @@ struct Pacer: Sendable {
   /// When ``budget(_:)`` will next be more than zero.
   var nextSendTime: Instant {
     guard let refilled, tokens < maximumDatagramSize else { return .zero }
-    // At least two datagrams' worth, where there is room, halves the number of timers.
-    let wanted = min(capacity, maximumDatagramSize * 2) - tokens
+    let wanted = batch - tokens
     let product = wanted.multipliedFullWidth(by: 1_000_000_000)
     guard product.high < rate else { return .distantFuture }
     let nanoseconds = rate.dividingFullWidth(product).quotient

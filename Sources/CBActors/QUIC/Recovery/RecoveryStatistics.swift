@@ -8,4 +8,6 @@ struct RecoveryStatistics: Hashable, Sendable {
   var persistentCongestions: UInt64 = 0
   /// Times that the window was reduced for loss or CE marks.
   var congestionEvents: UInt64 = 0
+  /// Recovery periods all of whose lost packets arrived after all.
+  var spuriousRecoveries: UInt64 = 0
 }
