@@ -203,7 +203,8 @@ let package = Package(
 
     // A client and server for Tests/Interop; not a product.
     .executableTarget(
-      name: "cbquic", dependencies: ["Wire", "QUIC", "QUICTLS"], path: "Tests/Interop/cbquic", swiftSettings: strict),
+      name: "cbquic", dependencies: ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3"], path: "Tests/Interop/cbquic",
+      swiftSettings: strict),
   ]
 )
 

@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("CBR_TEST_BIN", ROOT / ".build" / "debug"))
-sys.path.insert(0, str(ROOT / "Tests" / "Peers"))
+sys.path[:0] = [str(ROOT / "Tests" / "Peers"), str(ROOT / "Tests" / "Interop")]
 
 HMAC_SECRET = "a shared secret of more than thirty-two bytes"
 HMAC_ISSUER = "https://hmac.example"

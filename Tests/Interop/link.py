@@ -1,15 +1,17 @@
 """A UDP link between two peers: delay, rate, queue, loss, damage, black holes and rebinding, all from one seed.
 
 The client talks to the link's port; each of its addresses has a socket of its own towards the server. Run in a thread;
-what passed is counted in `seen`. ECN marks are carried over.
+what passed is counted in `seen`. ECN marks are carried over. Its conditions are near those of the QUIC interop runner.
 """
 
 import heapq
+import queue
 import random
 import select
 import socket
 import threading
 import time
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 
@@ -29,22 +31,32 @@ class Conditions:
     seed: int = 1
 
 
+V1, V2 = 0x00000001, 0x6B3343CF
+
+
 @dataclass
 class Seen:
     to_server: int = 0
     to_client: int = 0
     lost: int = 0
+    overflowed: int = 0  # a queue or a socket had no room
     damaged: int = 0
-    initials: int = 0
-    retries: int = 0
-    early: int = 0
     rebinds: int = 0
-    version2: int = 0
+    # Long-header packets before any was lost: (True to the server, type, version) of each.
+    packets: Counter = field(default_factory=Counter)
     client_addresses: set = field(default_factory=set)
     ecn_to_server: dict = field(default_factory=dict)
     ecn_to_client: dict = field(default_factory=dict)
     # Most that the server sent for each byte that reached it, while less than two datagrams had.
     amplification: float = 0
+
+    def count(self, kind, version=None, to_server=None):
+        """Packets of a type ("initial", "0rtt", "handshake", "retry", "negotiation"), of one version or direction."""
+        return sum(
+            number
+            for (way, its_kind, its_version), number in self.packets.items()
+            if its_kind == kind and version in (None, its_version) and to_server in (None, way)
+        )
 
 
 def varint(data, at):
@@ -58,11 +70,14 @@ def long_packets(data):
     try:
         while at < len(data) and data[at] & 0x80:
             version = int.from_bytes(data[at + 1 : at + 5], "big")
+            if version == 0:
+                yield "negotiation", version
+                return
             kind = (data[at] >> 4) & 3
-            if version == 0x6B3343CF:  # RFC 9369 section 3.2
+            if version == V2:  # RFC 9369 section 3.2
                 kind = (kind - 1) % 4
             yield ("initial", "0rtt", "handshake", "retry")[kind], version
-            if version == 0 or kind == 3:
+            if kind == 3:
                 return
             at += 5
             at += 1 + data[at]
@@ -78,8 +93,7 @@ def long_packets(data):
 
 class Direction:
     def __init__(self):
-        self.busy_until = 0.0
-        self.waiting = 0
+        self.departures = deque()  # of those that wait for the rate
         self.in_a_row = 0
         self.count = 0
 
@@ -99,6 +113,7 @@ class Link:
         self.forth, self.back = Direction(), Direction()
         self.bytes_to_server = self.bytes_from_server = self.delivered = 0
         self.start = None
+        self.wanted = queue.SimpleQueue()  # addresses to rebind to, as other threads ask
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -111,6 +126,10 @@ class Link:
         self.thread.join()
         for s in [self.front, *self.clients]:
             s.close()
+
+    def rebind(self, address="127.0.0.1"):
+        """The client seems to come from another port, and with `address` from another address."""
+        self.wanted.put(address)
 
     @staticmethod
     def _socket(ip):
@@ -129,18 +148,20 @@ class Link:
                 next_rebind = next_rebind or self.start + self.conditions.rebind_after
                 if now >= next_rebind:
                     next_rebind += self.conditions.rebind_every
-                    self._rebind()
+                    port_only = self.conditions.rebind == "port"
+                    self._rebind("127.0.0.1" if port_only else f"127.0.0.{11 + self.seen.rebinds}")
+            while not self.wanted.empty():
+                self._rebind(self.wanted.get())
             while self.heap and self.heap[0][0] <= now:
                 self._deliver(*heapq.heappop(self.heap)[2:])
             wait = min(0.05, self.heap[0][0] - now) if self.heap else 0.05
             for s in select.select([self.front, *self.clients], [], [], max(wait, 0))[0]:
                 self._drain(s)
 
-    def _rebind(self):
+    def _rebind(self, address):
         for client, old in list(self.paths.items()):
             self.seen.rebinds += 1
-            ip = "127.0.0.1" if self.conditions.rebind == "port" else f"127.0.0.{10 + self.seen.rebinds}"
-            fresh = self._socket(ip)
+            fresh = self._socket(address)
             self.paths[client] = fresh
             self.clients[fresh] = client
             # What is still on its way to the old address is lost, as with a NAT that forgot it.
@@ -172,11 +193,7 @@ class Link:
             self.bytes_from_server += len(data)
             if self.delivered < 2 and self.bytes_to_server:
                 seen.amplification = max(seen.amplification, self.bytes_from_server / self.bytes_to_server)
-        for kind, version in long_packets(data):
-            seen.initials += kind == "initial"
-            seen.retries += kind == "retry"
-            seen.early += kind == "0rtt"
-            seen.version2 += version == 0x6B3343CF
+        seen.packets.update((to_server, kind, version) for kind, version in long_packets(data))
         if to_server and way.count in c.drops_to_server:
             seen.lost += 1
             return
@@ -195,16 +212,17 @@ class Link:
             data = bytes(damaged)
         else:
             way.in_a_row = 0
-        if way.waiting >= c.queue and way.busy_until > now:
-            seen.lost += 1
+        while way.departures and way.departures[0] <= now:
+            way.departures.popleft()
+        if len(way.departures) > c.queue:
+            seen.overflowed += 1
             return
-        way.waiting += 1
-        way.busy_until = max(way.busy_until, now) + len(data) * 8 / c.rate
+        departure = (way.departures[-1] if way.departures else now) + len(data) * 8 / c.rate
+        way.departures.append(departure)
         self.number += 1
-        heapq.heappush(self.heap, (way.busy_until + c.delay, self.number, way, to_server, client, data, ecn))
+        heapq.heappush(self.heap, (departure + c.delay, self.number, to_server, client, data, ecn))
 
-    def _deliver(self, way, to_server, client, data, ecn):
-        way.waiting -= 1
+    def _deliver(self, to_server, client, data, ecn):
         out = self.paths[client] if to_server else self.front
         marks = self.seen.ecn_to_server if to_server else self.seen.ecn_to_client
         marks[ecn] = marks.get(ecn, 0) + 1
@@ -218,4 +236,4 @@ class Link:
             out.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, ecn)
             out.sendto(data, self.server if to_server else client)
         except OSError:
-            self.seen.lost += 1
+            self.seen.overflowed += 1

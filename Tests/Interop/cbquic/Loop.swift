@@ -1,4 +1,5 @@
 import Foundation
+import HTTP3
 import QUIC
 import QUICTLS
 import Wire
@@ -18,6 +19,8 @@ final class Loop {
     // Lossy links need patience.
     configuration.handshakeTimeout = .seconds(60)
     configuration.maxStreamsBidi = 1_000
+    configuration.versions = options.versions
+    configuration.initialVersion = options.initialVersion
   }
 
   deinit { batch.deallocate() }
@@ -55,7 +58,7 @@ final class Loop {
   /// True when every file is there.
   func get() throws -> Bool {
     let tls = try ClientTLSContext(
-      trust: .certificateFiles(options.authorities), applicationProtocols: ["hq-interop"],
+      trust: .certificateFiles(options.authorities), applicationProtocols: [options.alpn.rawValue],
       offersEarlyData: options.early, keyLogFile: options.keyLog)
     let names = options.names
     let groups: [[String]] =
@@ -73,25 +76,39 @@ final class Loop {
   }
 
   private func get(_ names: [String], tls: ClientTLSContext, awaitsTicket: Bool) throws -> Bool {
+    let files = Files(in: directory, wanted: names)
+    var chosen = configuration
+    while case .versionMismatch(let offered)? = try connect(files, chosen, tls: tls, awaitsTicket: awaitsTicket),
+      let next = chosen.following(offered)
+    {
+      chosen = next
+    }
+    return files.areComplete
+  }
+
+  /// One connection, to its end.
+  private func connect(
+    _ files: Files, _ configuration: QUIC.Configuration, tls: ClientTLSContext, awaitsTicket: Bool
+  ) throws -> CloseReason? {
     var ports = [try UDPPort(SocketAddress(.v4(.loopback), port: 0))]
     let session = try tls.makeSession(serverName: options.name)
     let exchange = Exchange(
       Connection(
         client: configuration, tls: session, path: Path(local: ports[0].local, remote: options.address), now: now,
         entropy: SystemEntropy.shared),
-      tls: session, directory: directory, wanted: names)
+      tls: session, files: files, options: options)
     let end = now + .seconds(Int64(options.timeout))
     var migrateAt = options.migrate
     // Tickets follow the handshake; they are given a moment.
     var completedAt: Instant?
     while !exchange.connection.isDrained {
       exchange.run()
-      if exchange.isComplete, completedAt == nil { completedAt = now }
+      if files.areComplete, completedAt == nil { completedAt = now }
       if let completedAt, now >= completedAt + (awaitsTicket ? .milliseconds(300) : .zero) {
         exchange.connection.close(code: 0, reason: "")
       }
       if now >= end { exchange.connection.close(code: 1, reason: "out of time") }
-      if let bytes = migrateAt, exchange.bytesReceived >= bytes, exchange.connection.isHandshakeConfirmed {
+      if let bytes = migrateAt, files.bytesReceived >= bytes, exchange.connection.isHandshakeConfirmed {
         let port = try UDPPort(SocketAddress(.v4(IPv4Address(127, 0, 0, 2)), port: 0))
         ports.append(port)
         if exchange.connection.migrate(to: Path(local: port.local, remote: options.address), now: now) {
@@ -114,19 +131,23 @@ final class Loop {
     exchange.run()
     flush(exchange, from: ports)
     say(exchange.summary(ecn: ports.reduce([0, 0, 0, 0]) { total, port in zip(total, port.received).map { $0 + $1 } }))
-    return exchange.isComplete
+    return exchange.closeReason
   }
 
   // MARK: Server
 
   func serve() throws {
     configuration.statelessResetKey = SystemEntropy.shared.bytes(32)
+    // What early data goes by, and so must be the same as when its ticket was given: limits, and HTTP/3's settings.
+    let earlyDataContext =
+      configuration.earlyDataContext + (options.alpn == .h3 ? HTTP3.Settings.tunnel.encoded : [])
     let tls = try ServerTLSContext(
       identity: TLSIdentity(certificateChainFile: options.certificate, privateKeyFile: options.key),
-      applicationProtocols: ["hq-interop"], earlyDataContext: options.early ? configuration.earlyDataContext : nil,
+      applicationProtocols: [options.alpn.rawValue], earlyDataContext: options.early ? earlyDataContext : nil,
       keyLogFile: options.keyLog)
     var endpointConfiguration = Endpoint<Exchange>.Configuration(acceptsConnections: true)
     endpointConfiguration.statelessResetKey = configuration.statelessResetKey
+    endpointConfiguration.versions = configuration.versions
     endpointConfiguration.retry = options.retry ? .always : .never
     var endpoint = Endpoint<Exchange>(endpointConfiguration, entropy: SystemEntropy.shared)
     let port = try UDPPort(options.address)
@@ -146,7 +167,7 @@ final class Loop {
             Connection(
               server: configuration, tls: session, path: path, initial: request, now: now,
               entropy: SystemEntropy.shared),
-            tls: session, directory: directory)
+            tls: session, files: Files(in: directory), options: options)
           exchanges.append(exchange)
           exchange.connection.receive(datagram, path: path, ecn: ecn, now: now)
           exchange.run()

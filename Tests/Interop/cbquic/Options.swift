@@ -1,3 +1,4 @@
+import PacketCrypto
 import Wire
 
 struct Usage: Error, CustomStringConvertible {
@@ -10,6 +11,9 @@ struct Options {
   static let usage = """
     usage: cbquic serve ADDRESS:PORT --cert FILE --key FILE --dir DIR [--retry] [switches]
            cbquic get ADDRESS:PORT --ca FILE --name SERVERNAME --dir DIR [--connections one|two|each] [switches] NAME...
+      --alpn NAME          hq-interop (HTTP/0.9, the default) or h3
+      --versions LIST      versions of QUIC spoken, the preferred one first (v1,v2)
+      --initial-version V  what a client begins with (v1)
       --early              offers or takes 0-RTT
       --key-update N       updates keys every N packets
       --migrate BYTES      a client moves to another address after so many bytes
@@ -18,6 +22,10 @@ struct Options {
       --timeout SECONDS    a client gives up after so long (60)
     """
   enum Role: String { case serve, get }
+  enum ALPN: String {
+    case hq = "hq-interop"
+    case h3
+  }
   /// How a client spreads its files over connections: two are the first file on one and the rest on another.
   enum Connections: String { case one, two, each }
 
@@ -28,6 +36,9 @@ struct Options {
   var authorities = ""
   var name = "localhost"
   var directory = "."
+  var alpn = ALPN.hq
+  var versions = Version.supported
+  var initialVersion = Version.v1
   var retry = false
   var early = false
   var ecn = true
@@ -60,6 +71,11 @@ struct Options {
       case "--ca": authorities = try value()
       case "--name": name = try value()
       case "--dir": directory = try value()
+      case "--alpn":
+        guard let choice = ALPN(rawValue: try value()) else { throw Usage("--alpn hq-interop|h3") }
+        alpn = choice
+      case "--versions": versions = try value().split(separator: ",").map(Self.version)
+      case "--initial-version": initialVersion = try Self.version(value())
       case "--retry": retry = true
       case "--early": early = true
       case "--no-ecn": ecn = false
@@ -74,6 +90,14 @@ struct Options {
         guard !word.hasPrefix("-") else { throw Usage("\(word)?\n" + Self.usage) }
         names.append(word)
       }
+    }
+  }
+
+  private static func version(_ name: some StringProtocol) throws -> Version {
+    switch name {
+    case "v1": .v1
+    case "v2": .v2
+    default: throw Usage("\(name)? versions are v1 and v2")
     }
   }
 }
