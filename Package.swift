@@ -130,7 +130,7 @@ let package = Package(
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -188,7 +188,8 @@ let package = Package(
     tests(
       "CBPoP",
       [
-        "Wire", "Ring", "QUIC", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors", "CBPoP", "Identity",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors", "CBPoP",
+        "Identity",
         .product(name: "Logging", package: "swift-log"),
       ]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),

@@ -1,5 +1,4 @@
 import CBActors
-import Crypto
 import DNS
 public import Foundation
 import HTTP3
@@ -127,12 +126,12 @@ public struct PointOfPresence: Service {
   ) async throws -> [QUICEndpoint] {
     var configuration = QUIC.Configuration(settings.transport)
     if let qlogs { configuration.qlog = { qlogs.sink($0) } }
-    configuration.statelessResetKey = try Self.key("cloudbridge stateless reset", from: keyFile)
-    // Tokens are dated by the time of day: another process, and another PoP with this key, must understand them.
     let timeOfDay = Interval.milliseconds(Int64(Date().timeIntervalSince1970 * 1_000))
-    configuration.addressTokens = AddressTokens(
-      key: try Self.key("cloudbridge address tokens", from: keyFile),
-      clockOffset: timeOfDay - (RingExecutor.monotonicNow() - .zero))
+    let keys = try ServiceKeys(
+      settings.tickets, name: settings.name, privateKeyFile: keyFile,
+      timeOfDay: timeOfDay - (RingExecutor.monotonicNow() - .zero), clock: RingExecutor.monotonicNow)
+    configuration.statelessResetKey = keys.statelessReset
+    configuration.addressTokens = keys.addressTokens
     if let balancing = settings.transport.loadBalancing {
       configuration.connectionIDs = ConnectionIDFormat(try RoutableServer(balancing))
     }
@@ -140,7 +139,8 @@ public struct PointOfPresence: Service {
       identity: identity, applicationProtocols: ["h3"],
       clientAuthentication: ClientAuthentication(settings.clientCertificates),
       earlyDataContext: configuration.earlyDataContext + HTTP3.Settings.tunnel.encoded,
-      replays: ReplayRegister { RingExecutor.monotonicNow().nanoseconds / 1_000_000_000 }, keyLogFile: keyLogFile)
+      tickets: keys.tickets, replays: ReplayRegister { RingExecutor.monotonicNow().nanoseconds / 1_000_000_000 },
+      keyLogFile: keyLogFile)
     if let keyLogFile { logger.warning("every connection's secrets are written", metadata: ["file": "\(keyLogFile)"]) }
     let services = try rings.map { ring in
       PoPServices(
@@ -188,16 +188,6 @@ public struct PointOfPresence: Service {
       throw PoPStartError.cannotListen("\(address)", "\(error)")
     }
     return bound
-  }
-
-  /// A key that outlives the process, so that a PoP that was killed can tell its clients at once that it no longer
-  /// knows their connections (RFC 9000 §10.3.2), and knows the tokens that it gave them (RFC 9000 §8.1.3): derived from
-  /// the TLS key, which is as secret and as old.
-  private static func key(_ use: String, from keyFile: String) throws -> [UInt8] {
-    let secret = SymmetricKey(data: try Data(contentsOf: URL(fileURLWithPath: keyFile)))
-    let derived = HKDF<SHA256>.deriveKey(
-      inputKeyMaterial: secret, info: Data(use.utf8), outputByteCount: 32)
-    return derived.withUnsafeBytes { Array($0) }
   }
 
   private func waitAndDrain(

@@ -3,7 +3,6 @@ public import Logging
 public import QUIC
 import QUICTLS
 public import Ring
-import Synchronization
 public import Wire
 
 /// One UDP socket and the connections behind it, on one ring: a PoP's front door, or a client's way out.
@@ -11,89 +10,26 @@ public actor QUICEndpoint {
   public nonisolated let ring: RingExecutor
   public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
-  private var core: QUIC.Endpoint<HTTP3Session>
-  private let configuration: QUIC.Configuration
-  private let acceptance: Acceptance?
-  private let logger: Logger
-  private let reply = ReplyBuffer()
+  var core: QUIC.Endpoint<HTTP3Session>
+  let configuration: QUIC.Configuration
+  let acceptance: Acceptance?
+  let logger: Logger
+  let reply = ReplyBuffer()
   /// The one that connections begin on first.
-  private var sockets: [UDPSocket] = []
+  var sockets: [UDPSocket] = []
   private var abandonment: RingTimer?
-  private var sessions: [ObjectIdentifier: HTTP3Session] = [:]
+  var sessions: [ObjectIdentifier: HTTP3Session] = [:]
   private var dirty: [HTTP3Session] = []
   private var flushing: [HTTP3Session] = []
-  private var blocked: [HTTP3Session] = []
+  var blocked: [HTTP3Session] = []
   /// A client's, for its next connections.
   private var tokens = ReceivedTokens()
-  private var siblings: [QUICEndpoint] = []
+  var siblings: [QUICEndpoint] = []
   /// Datagrams on their way to other rings.
-  private var tossing = 0
-  private static let mostTossing = 256
+  var tossing = 0
+  static let mostTossing = 256
   private var stoppedWaiters: [CheckedContinuation<Void, Never>] = []
-  private var counts = Counters()
-
-  /// What a server needs to take new connections.
-  public struct Acceptance: Sendable {
-    public var settings: HTTP3.Settings
-    /// Makes the owner of a connection, on the ring that serves it.
-    public var makeDelegate: @Sendable (RingExecutor, SocketAddress) throws -> any HTTP3SessionDelegate
-    /// Makes the server's side of a handshake.
-    public var makeTLS: @Sendable () -> any TLSSession
-    /// How many connections there may be, over all endpoints that this value, or a copy of it, is given to.
-    let connections: ConnectionCount
-    public var retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy
-
-    /// - Parameter maximumConnections: beyond so many connections new ones are not answered.
-    public init(
-      settings: HTTP3.Settings = .tunnel, maximumConnections: Int,
-      retry: QUIC.Endpoint<HTTP3Session>.RetryPolicy = .underLoad(halfOpen: 1_000),
-      makeDelegate: @escaping @Sendable (RingExecutor, SocketAddress) throws -> any HTTP3SessionDelegate,
-      makeTLS: @escaping @Sendable () -> any TLSSession
-    ) {
-      self.settings = settings
-      connections = ConnectionCount(limit: maximumConnections)
-      self.retry = retry
-      self.makeDelegate = makeDelegate
-      self.makeTLS = makeTLS
-    }
-  }
-
-  /// What came in, and what became of datagrams that reached no connection.
-  public struct Counters: Sendable, Hashable {
-    public var datagramsReceived: UInt64 = 0
-    public var bytesReceived: UInt64 = 0
-    public var connectionsAccepted: UInt64 = 0
-    public var connectionsRefused: UInt64 = 0
-    /// Clients that came back with a token, and proved their address by it.
-    public var tokensAccepted: UInt64 = 0
-    /// Version Negotiation, Retry and stateless reset packets.
-    public var repliesSent: UInt64 = 0
-    /// Handed to the endpoint of another ring, which their connection ID names.
-    public var tossed: UInt64 = 0
-    /// Not handed on, because too many were on their way.
-    public var tossesDropped: UInt64 = 0
-    public var socketErrors: UInt64 = 0
-    /// Datagrams of no connection, by why they were dropped.
-    public var drops: [QUIC.Endpoint<HTTP3Session>.DropReason: UInt64] = [:]
-    /// Packets that connections dropped, those of connections that are over included.
-    public var packetDrops = PacketDrops()
-
-    public init() {}
-
-    public mutating func add(_ other: Counters) {
-      datagramsReceived += other.datagramsReceived
-      bytesReceived += other.bytesReceived
-      connectionsAccepted += other.connectionsAccepted
-      connectionsRefused += other.connectionsRefused
-      tokensAccepted += other.tokensAccepted
-      repliesSent += other.repliesSent
-      tossed += other.tossed
-      tossesDropped += other.tossesDropped
-      socketErrors += other.socketErrors
-      drops.merge(other.drops, uniquingKeysWith: +)
-      packetDrops.add(other.packetDrops)
-    }
-  }
+  var counts = Counters()
 
   /// Everything counted since the beginning.
   public var counters: Counters {
@@ -188,7 +124,7 @@ public actor QUICEndpoint {
   }
 
   /// The socket of an address of ours.
-  private func socket(for local: SocketAddress) -> UDPSocket? {
+  func socket(for local: SocketAddress) -> UDPSocket? {
     sockets.count == 1 ? sockets[0] : sockets.first { $0.isBound(to: local) }
   }
 
@@ -263,107 +199,6 @@ public actor QUICEndpoint {
     for session in flushing { session.assumeIsolated { $0.flush() } }
     flushing.removeAll(keepingCapacity: true)
   }
-
-  // MARK: What the socket brings
-
-  /// Hands runs of datagrams for one connection on together.
-  private func receive(_ train: UnsafeMutableRawBufferPointer, segmentSize: Int, path: Path, ecn: ECN) {
-    let now = ring.now
-    var run: (session: HTTP3Session, start: Int)?
-    var offset = 0
-    counts.bytesReceived += UInt64(train.count)
-    func finishRun(_ end: Int) {
-      guard let current = run else { return }
-      let part = RingBound(UnsafeMutableRawBufferPointer(rebasing: train[current.start..<end]))
-      current.session.assumeIsolated {
-        $0.receive(part.value, segmentSize: segmentSize, path: path, ecn: ecn, now: now)
-      }
-      run = nil
-    }
-    while offset < train.count {
-      let end = min(offset + segmentSize, train.count)
-      counts.datagramsReceived += 1
-      let datagram = UnsafeMutableRawBufferPointer(rebasing: train[offset..<end])
-      switch core.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply.bytes) {
-      case .connection(let session):
-        if run?.session !== session {
-          finishRun(offset)
-          run = (session, offset)
-        }
-      case .accept(let request):
-        finishRun(offset)
-        accept(request, datagram, path: path, ecn: ecn, now: now)
-      case .reply(let count):
-        finishRun(offset)
-        counts.repliesSent += 1
-        _ = socket(for: path.local)?.send(
-          UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(reply.bytes)[..<count]),
-          UDPSend(byteCount: count, segmentSize: count, destination: path.remote, source: path.local.ip))
-      case .ring(let index):
-        finishRun(offset)
-        toss(UnsafeRawBufferPointer(datagram), to: index, path: path, ecn: ecn)
-      case .drop:
-        finishRun(offset)
-      }
-      offset = end
-    }
-    finishRun(offset)
-  }
-
-  /// Hands a datagram to the ring that its connection ID names. Rare, since the kernel steers by the same bits: it joins
-  /// datagrams of one sender to trains, whatever their connections.
-  private func toss(_ datagram: UnsafeRawBufferPointer, to index: Int, path: Path, ecn: ECN) {
-    guard index < siblings.count, tossing < Self.mostTossing else {
-      counts.tossesDropped += 1
-      return
-    }
-    counts.tossed += 1
-    tossing += 1
-    let (sibling, bytes) = (siblings[index], [UInt8](datagram))
-    Task.detached {
-      await sibling.receive(tossed: bytes, path: path, ecn: ecn)
-      await self.tossed()
-    }
-  }
-
-  private func tossed() { tossing -= 1 }
-
-  private func receive(tossed datagram: [UInt8], path: Path, ecn: ECN) {
-    guard !sockets.isEmpty else { return }
-    var datagram = datagram
-    datagram.withUnsafeMutableBytes { receive($0, segmentSize: $0.count, path: path, ecn: ecn) }
-  }
-
-  private func accept(
-    _ request: InitialRequest, _ datagram: UnsafeMutableRawBufferPointer, path: Path, ecn: ECN, now: Instant
-  ) {
-    guard let acceptance, !sockets.isEmpty, acceptance.connections.acquire() else {
-      counts.connectionsRefused += 1
-      return
-    }
-    let session = HTTP3Session(
-      .server(request), configuration, tls: RingBound(acceptance.makeTLS()), path: path, now: now,
-      settings: acceptance.settings, endpoint: self, sockets: RingBound(sockets))
-    do {
-      let delegate = try acceptance.makeDelegate(ring, path.remote)
-      session.assumeIsolated { $0.setDelegate(delegate) }
-    } catch {
-      acceptance.connections.release()
-      counts.connectionsRefused += 1
-      logger.error("a connection could not be served: \(error)")
-      return
-    }
-    counts.connectionsAccepted += 1
-    if request.isAddressValidated, request.retrySourceID == nil { counts.tokensAccepted += 1 }
-    core.halfOpen += 1
-    sessions[ObjectIdentifier(session)] = session
-    let bytes = RingBound(datagram)
-    session.assumeIsolated {
-      $0.receive(bytes.value, segmentSize: bytes.value.count, path: path, ecn: ecn, now: now)
-      // Its IDs are routed before the next datagram of the batch, which may be its own.
-      $0.deliverEvents()
-    }
-  }
 }
 
 extension ReceivedTokens.Server {
@@ -374,25 +209,8 @@ extension ReceivedTokens.Server {
   }
 }
 
-/// Connections of the endpoints that share a limit.
-final class ConnectionCount: Sendable {
-  private let limit: Int
-  private let count = Atomic(0)
-
-  init(limit: Int) { self.limit = limit }
-
-  /// Counts one more. Every success is to be followed by one ``release()``.
-  func acquire() -> Bool {
-    if count.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-    release()
-    return false
-  }
-
-  func release() { count.wrappingSubtract(1, ordering: .relaxed) }
-}
-
 /// Where an endpoint writes its own answers.
-private final class ReplyBuffer {
+final class ReplyBuffer {
   let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 2_048, alignment: 16)
   deinit { bytes.deallocate() }
 }
@@ -403,33 +221,4 @@ public enum QUICEndpointError: Error, Hashable, Sendable {
 
 extension QUICEndpoint: BatchEndObserver {
   public nonisolated func batchEnded() { assumeIsolated { $0.flushDirty() } }
-}
-
-extension QUICEndpoint: UDPSocketDelegate {
-  public nonisolated func udpSocket(
-    _ socket: UDPSocket, received bytes: UnsafeMutableRawBufferPointer, segmentSize: Int,
-    from remote: SocketAddress, to local: SocketAddress, ecn: UInt8
-  ) {
-    // Proof for the unwrap: two bits have four values, and ECN has them all.
-    let mark = ECN(rawValue: ecn & 3)!
-    let bytes = RingBound(bytes)
-    assumeIsolated {
-      $0.receive(bytes.value, segmentSize: segmentSize, path: Path(local: local, remote: remote), ecn: mark)
-    }
-  }
-
-  public nonisolated func udpSocketWritable(_ socket: UDPSocket) {
-    assumeIsolated { endpoint in
-      let waiting = endpoint.blocked
-      endpoint.blocked.removeAll(keepingCapacity: true)
-      for session in waiting { session.assumeIsolated { $0.markDirty() } }
-    }
-  }
-
-  public nonisolated func udpSocket(_ socket: UDPSocket, failed error: RingError) {
-    assumeIsolated { endpoint in
-      endpoint.counts.socketErrors += 1
-      endpoint.logger.debug("UDP socket: \(error)")
-    }
-  }
 }

@@ -49,7 +49,9 @@ public final class AuthenticationKey: @unchecked Sendable {
   // Proof: the key is written only in deinit, when nobody else can see it.
   private var key: [UInt8]
 
-  public init(_ key: [UInt8]) { self.key = key }
+  /// Copies the key: that of the caller stays the caller's to erase.
+  public init(_ key: UnsafeRawBufferPointer) { self.key = [UInt8](key) }
+  public init(_ key: [UInt8]) { self.key = key.withUnsafeBytes { [UInt8]($0) } }
 
   deinit { key.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) } }
 

@@ -24,6 +24,14 @@ extension PoPSettings {
         .value(
           "clientAuthorities", .path, example: "/etc/cloudbridge/tls/clients-ca.pem",
           "Who may issue clients' certificates, as PEM. Relative to this file."),
+        .value(
+          "secretFile", .path, example: "/etc/cloudbridge/tls/secret",
+          "A secret of 32 random bytes or more, from which the keys of session tickets and address tokens follow. With it "
+            + "they outlive a restart, and PoPs that share it take each other's. Without it, tickets end with the process. "
+            + "Must not be readable by others."),
+        .value(
+          "ticketLifetime", .duration(.seconds(60)...(.seconds(7 * 86_400))), default: "24h",
+          "How long tickets and tokens are good, and how long a key makes them before the next one does."),
       ]),
     .section(
       "identity", "Whose tokens open tunnels.",

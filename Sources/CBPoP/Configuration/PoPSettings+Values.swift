@@ -110,7 +110,9 @@ extension Secret {
     if let mode = attributes[.posixPermissions] as? Int, mode & 0o077 != 0 {
       throw SecretFileError.readableByOthers(path, mode)
     }
-    var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    var data = try Data(contentsOf: URL(fileURLWithPath: path))
+    defer { data.resetBytes(in: data.indices) }
+    var bytes = Array(data)
     if bytes.last == 0x0a { bytes.removeLast() }
     self.init(bytes)
     for index in bytes.indices { bytes[index] = 0 }
@@ -121,8 +123,10 @@ extension Secret {
 public enum SecretFileError: Error, Hashable, Sendable, CustomStringConvertible {
   case readableByOthers(String, Int)
   case noKey(String)
+  case tooShort(String, least: Int)
   public var description: String {
     switch self {
+    case .tooShort(let path, let least): "\(path) holds less than \(least) bytes"
     case .noKey(let path): "\(path) does not hold 32 hexadecimal digits"
     case .readableByOthers(let path, let mode):
       "\(path) can be read by others (mode \(String(mode, radix: 8))): chmod 600 \(path)"

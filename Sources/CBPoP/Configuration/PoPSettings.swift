@@ -8,6 +8,7 @@ public struct PoPSettings: Hashable, Sendable {
   /// Nil where neither file is named, as `--dev` makes its own.
   public var tls: TLS?
   public var clientCertificates: ClientCertificates
+  public var tickets: Tickets
   public var trustProfiles: [TrustProfile]
   public var policy: Policy
   public var limits: Limits
@@ -19,6 +20,13 @@ public struct PoPSettings: Hashable, Sendable {
   public struct TLS: Hashable, Sendable {
     public var certificateFile: String
     public var privateKeyFile: String
+  }
+
+  /// The keys of what clients are given to come back with: session tickets and address tokens.
+  public struct Tickets: Hashable, Sendable {
+    /// Nil: tickets are good for this process alone.
+    public var secretFile: String?
+    public var lifetime: Interval
   }
 
   /// Whether clients are asked for certificates, and who may have issued them.
@@ -141,6 +149,8 @@ extension PoPSettings {
       clientCertificates = .off
       if file != nil { problems.append(settings.problem("tls.clientAuthorities", "is for clientCertificates alone")) }
     }
+    tickets = Tickets(
+      secretFile: settings.path("tls.secretFile"), lifetime: settings.interval("tls.ticketLifetime"))
     trustProfiles = (0..<settings.sectionCount("identity.profiles")).map { TrustProfile(settings, index: $0) }
     policy = Policy(settings)
     limits = Limits(settings)

@@ -1,81 +1,42 @@
-import PacketCrypto
+public import PacketCrypto
 internal import Synchronization
 public import Wire
 
 /// Seals the address validation tokens of a service and judges those that come back (RFC 9000 §8.1). Shared by all
 /// endpoints and connections whose clients may come back to one another.
 ///
-/// The keys follow from one secret and the time, a new one in each ``lifetime``. No token is good for longer than that,
-/// so the present key and the one before it open all that are good; who has the secret needs to be told nothing.
+/// The keys follow from one secret and the time, a new one in each ``lifetime`` (``SealingKeys``). No token is good for
+/// longer than that, so the present key and the one before it open all that are good.
 public final class AddressTokens: Sendable {
-  /// Bytes of the secret.
-  public static let keyLength = 32
   /// How long a token from a NEW_TOKEN frame is good. At least a minute.
   public let lifetime: Interval
 
-  private let secret: AuthenticationKey
+  private let keys: SealingKeys
   private let clockOffset: Interval
   private let limit: Int
-  private let state: Mutex<State>
-
-  private struct Generation {
-    let number: Int64
-    let key: TokenKey
-    /// The first bytes of the nonces of NEW_TOKEN tokens that have been used.
-    var used: Set<UInt64> = []
-
-    mutating func use(_ nonce: UInt64, limit: Int) -> Bool { used.count < limit && used.insert(nonce).inserted }
-  }
-
-  private struct State {
-    var present: Generation
-    var former: Generation
-  }
+  /// The first bytes of the nonces of NEW_TOKEN tokens that have been used, by the generation of their key.
+  private let used = Mutex<[Int64: Set<UInt64>]>([:])
 
   /// - Parameters:
-  ///   - key: 32 bytes, the same wherever a client may come back to, and after a restart.
-  ///   - clockOffset: added to the instants given to make those of a clock that all holders of the key share.
+  ///   - secret: the same wherever a client may come back to, and after a restart.
+  ///   - clockOffset: added to the instants given to make those of a clock that all holders of the secret share.
   ///   - limit: used tokens that are remembered of each key. Beyond it NEW_TOKEN tokens are refused until the next key.
   public init(
-    key: [UInt8], lifetime: Interval = .seconds(2 * 86_400), clockOffset: Interval = .zero, limit: Int = 1 << 18
+    secret: AuthenticationKey, lifetime: Interval = .seconds(2 * 86_400), clockOffset: Interval = .zero,
+    limit: Int = 1 << 18
   ) {
-    let secret = AuthenticationKey(key)
-    self.secret = secret
+    keys = SealingKeys(secret: secret, purpose: "address token")
     self.lifetime = max(lifetime, .seconds(60))
     self.clockOffset = clockOffset
     self.limit = limit
-    state = Mutex(
-      State(
-        present: Generation(number: 0, key: Self.key(secret, 0)),
-        former: Generation(number: -1, key: Self.key(secret, -1))))
   }
 
   /// With a secret of its own, which nobody else has.
-  public convenience init(entropy: any EntropySource) { self.init(key: entropy.bytes(Self.keyLength)) }
-
-  private static func key(_ secret: AuthenticationKey, _ generation: Int64) -> TokenKey {
-    let name = Array("address token".utf8) + withUnsafeBytes(of: generation.bigEndian) { Array($0) }
-    let derived = [UInt8](unsafeUninitializedCapacity: TokenKey.keyLength) { bytes, count in
-      name.withUnsafeBytes { secret.authenticate($0, into: UnsafeMutableRawBufferPointer(bytes)) }
-      count = TokenKey.keyLength
-    }
-    // Proof for the unwrap: the key has the length demanded.
-    return TokenKey(derived)!
+  public convenience init(entropy: any EntropySource) {
+    self.init(secret: AuthenticationKey(entropy.bytes(SealingKeys.leastSecretLength)))
   }
 
-  /// The keys of this time, of which the first one seals.
-  private func keys(at time: Instant) -> (present: TokenKey, former: TokenKey, number: Int64) {
-    let number = max(0, time.nanoseconds) / lifetime.nanoseconds
-    return state.withLock { state in
-      if number > state.present.number {
-        state.former =
-          state.present.number == number - 1
-          ? state.present : Generation(number: number - 1, key: Self.key(secret, number - 1))
-        state.present = Generation(number: number, key: Self.key(secret, number))
-      }
-      return (state.present.key, state.former.key, state.present.number)
-    }
-  }
+  private func generation(at time: Instant) -> Int64 { max(0, time.nanoseconds) / lifetime.nanoseconds }
 
   // MARK: Giving
 
@@ -101,7 +62,7 @@ public final class AddressTokens: Sendable {
   ) -> [UInt8] {
     let time = now + clockOffset
     let token = AddressToken(origin, issued: time, address: address, version: version)
-    return keys(at: time).present.seal(token.encoded, context: [], entropy: entropy)
+    return keys.seal(token.encoded, generation: generation(at: time), entropy: entropy)
   }
 
   // MARK: Judging
@@ -123,14 +84,9 @@ public final class AddressTokens: Sendable {
     retryLifetime: Interval, now: Instant
   ) -> Verdict {
     let time = now + clockOffset
-    let keys = keys(at: time)
-    var number = keys.number
-    var plaintext = keys.present.open(token, context: [])
-    if plaintext == nil {
-      plaintext = keys.former.open(token, context: [])
-      number -= 1
-    }
-    guard let plaintext, let parsed = AddressToken(encoded: plaintext) else { return .none }
+    guard let opened = keys.open(token, generation: generation(at: time)),
+      let parsed = AddressToken(encoded: opened.plaintext)
+    else { return .none }
     let isGood =
       time >= parsed.issued && parsed.address == client.ip.unmapped
       // RFC 9369 §5: "Servers MUST validate the originating version of any session ticket or token and not accept one
@@ -144,7 +100,8 @@ public final class AddressTokens: Sendable {
       }
       return .retry(originalDestinationID: original, retrySourceID: source)
     case .newToken:
-      guard isGood, time - parsed.issued <= lifetime, isFirstUse(token.loadUnaligned(as: UInt64.self), of: number)
+      guard isGood, time - parsed.issued <= lifetime,
+        isFirstUse(token.loadUnaligned(as: UInt64.self), of: opened.generation)
       else { return .none }
       return .newToken
     }
@@ -152,9 +109,11 @@ public final class AddressTokens: Sendable {
 
   /// RFC 9000 §8.1.4: "servers MUST ensure that replay of tokens is prevented or limited." Each is good once.
   private func isFirstUse(_ nonce: UInt64, of generation: Int64) -> Bool {
-    state.withLock { state in
-      if generation == state.present.number { return state.present.use(nonce, limit: limit) }
-      return generation == state.former.number && state.former.use(nonce, limit: limit)
+    used.withLock { used in
+      // Of keys that open nothing any more, nothing needs to be known.
+      if used[generation] == nil { used = used.filter { $0.key > generation - 2 } }
+      guard used[generation, default: []].count < limit else { return false }
+      return used[generation, default: []].insert(nonce).inserted
     }
   }
 }

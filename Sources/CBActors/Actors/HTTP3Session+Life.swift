@@ -1,0 +1,36 @@
+public import HTTP3
+public import QUIC
+import QUICTLS
+
+extension HTTP3Session {
+  public var statistics: QUIC.Statistics { quic.statistics }
+  /// The TLS group and cipher suite that were agreed on, as IANA names them; nil before that.
+  public var keyExchange: String? { (tls as? TLSHandshake)?.keyExchangeGroup }
+  public var cipherSuite: String? { (tls as? TLSHandshake)?.cipherSuiteName }
+
+  /// The session was resumed, and whether with early data.
+  public var isResumed: Bool { quic.isResumed }
+  public var earlyData: EarlyDataState { quic.earlyData }
+
+  /// Ends the connection with an HTTP/3 error code, H3_NO_ERROR for a proper end (RFC 9114 §8.1).
+  public func close(_ code: HTTP3.ErrorCode = .noError, reason: String = "") {
+    guard closeReason == nil else { return }
+    quic.close(code: code.rawValue, reason: reason)
+    markDirty()
+  }
+
+  /// Tells the peer to send no new requests here (RFC 9114 §5.2).
+  public func goAway() {
+    guard closeReason == nil else { return }
+    http.goAway(final: true, on: &quic)
+    markDirty()
+  }
+
+  /// Returns when the connection has ended.
+  public func waitUntilClosed() async -> CloseReason {
+    while true {
+      if let closeReason { return closeReason }
+      await withCheckedContinuation { closedWaiters.append($0) }
+    }
+  }
+}
