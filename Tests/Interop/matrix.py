@@ -5,27 +5,28 @@ What each cell last was is kept in docs/interop.json, so that a cell can be run 
 
 import argparse
 import json
+import re
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from pathlib import Path
 
 import cases
 
-# Cases of the interop runner that no cell exists for yet, and why.
-MISSING = {
-    "http3": "cbquic speaks HTTP/0.9 only; Tests/Peers has HTTP/3 of cbpop and cbterm with aioquic and curl",
-    "v2": "cbquic has no switch for versions yet",
-}
 HEAD = """# Interoperability
 
 Made by `scripts/interop`; not to be edited. Each cell is one run of `Tests/Interop/cases.py`: `cbquic`, on the same cores
 as the programs, at one end, another implementation at the other, and a link between them that delays, loses, damages and
 rebinds. A cell is green when every file arrived intact and what the case is about was seen to happen. The role is
 `cbquic`'s. Links and sizes are near the interop runner's, smaller where its cases take long: 20 connections instead of
-50 in the two lossy handshakes, 1 MB for chacha20. Peers: aioquic {aioquic}, and picoquic by way of {picoquic}. ngtcp2 and
-Chromium are not part of it yet.
+50 in the two lossy handshakes, 1 MB for chacha20. Rows are the interop runner's, and versionnegotiation: a client that
+begins in a version that the server does not speak, and begins again. In connectionmigration the client moves to another
+address of its own; the link has no second address for a server.
+
+Peers: aioquic {aioquic}; picoquic by way of aiopquic {aiopquic}, with HTTP/3 of its own as a server and aioquic's on top as
+a client; Debian's ngtcp2 {ngtcp2}, whose programs gtlsclient and gtlsserver speak HTTP/3 in every row. Headless Chromium
+and curl are tested elsewhere.
 
 """
 RESULTS = cases.ROOT / "docs" / "interop.json"
@@ -33,27 +34,34 @@ ROLES = ("client", "server")
 
 
 def run(name, peer, role):
-    if name in MISSING:
-        return ["missing", MISSING[name]]
-    reason = cases.NOT_APPLICABLE.get((peer, "client" if role == "server" else "server", name))
-    if reason:
+    cell = (peer, "client" if role == "server" else "server", name)
+    if reason := cases.NOT_APPLICABLE.get(cell):
         return ["n/a", reason]
-    if not Path(cases.PEERS[peer][0]).exists():
-        return ["n/a", f"{peer} was not installed: it needs Python 3.12 or later"]
+    if reason := cases.missing(peer):
+        return ["not run", reason]
     start = time.monotonic()
     fault = cases.run(name, role, peer)
     print(f"{peer:9} {name:20} {role:7} {time.monotonic() - start:6.1f} s  {fault or 'passed'}", flush=True)
+    if fault and cell in cases.FAULTS_OF_PEERS:
+        return ["peer's fault", cases.FAULTS_OF_PEERS[cell]]
     return ["red", fault[:300]] if fault else ["green", ""]
+
+
+def output(*command):
+    return subprocess.run(command, capture_output=True, text=True).stdout
 
 
 def write(results):
     columns = [(peer, role) for peer in cases.PEERS for role in ROLES]
-    here = Path(__file__).parent
-    newer = (here / "requirements-picoquic.txt").read_text().strip().replace("==", " ")
-    text = HEAD.format(aioquic=version("aioquic"), picoquic=newer) + "| case |" + "".join(f" {peer}, {role} |" for peer, role in columns) + "\n"
+    text = HEAD.format(
+        aioquic=version("aioquic"),
+        aiopquic=re.search(r"aiopquic==(\S+)", (cases.HERE / "requirements-picoquic.txt").read_text())[1],
+        ngtcp2=output("dpkg-query", "--show", "--showformat=${source:Upstream-Version}", "ngtcp2-client"),
+    )
+    text += "| case |" + "".join(f" {peer}, {role} |" for peer, role in columns) + "\n"
     text += "|---|" + "---|" * len(columns) + "\n"
     notes = {}
-    for name in [*cases.CASES, *MISSING]:
+    for name in cases.CASES:
         text += f"| {name} |"
         for peer, role in columns:
             word, reason = results.get(f"{name} {peer} {role}", ["not run", ""])
@@ -75,7 +83,7 @@ def main():
     parser.add_argument("cases", nargs="*")
     options = parser.parse_args()
     peers = [options.peer] if options.peer else [*cases.PEERS]
-    chosen = options.cases or [*cases.CASES, *MISSING]
+    chosen = options.cases or [*cases.CASES]
     # The links' delays leave the processors idle: three cells at a time.
     with ThreadPoolExecutor(3) as pool:
         cells = {(n, p, r): pool.submit(run, n, p, r) for n in chosen for p in peers for r in ROLES}

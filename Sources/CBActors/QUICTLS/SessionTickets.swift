@@ -1,4 +1,5 @@
 internal import CNIOBoringSSL
+internal import Glibc
 internal import PacketCrypto
 internal import Synchronization
 
@@ -21,9 +22,27 @@ final class SessionTickets: Sendable {
 
   /// An `SSL_SESSION` that its holder owns a reference of.
   struct Ticket: @unchecked Sendable {
-    // Proof: an SSL_SESSION is immutable once BoringSSL hands it out, and its reference count is atomic.
+    // Proof: an SSL_SESSION is immutable once BoringSSL hands it out, but for its time, which is set before it goes to its
+    // one connection; its reference count is atomic.
     let session: OpaquePointer
     var remembered: Remembered
+    private let received = ContinuousClock.now
+
+    init(session: OpaquePointer, remembered: Remembered) {
+      self.session = session
+      self.remembered = remembered
+    }
+
+    /// What a connection begun now tells the server, in seconds.
+    var claimedAge: Int { time(nil) - Int(SSL_SESSION_get_time(session)) }
+
+    /// BoringSSL counts how often the wall clock's second has changed, which can be a second more than has passed. A
+    /// server may take a ticket that is older than possible for a replay (RFC 8446 §8.3), as GnuTLS does, and refuse early
+    /// data: the whole seconds that have passed are claimed instead.
+    func correctAge() {
+      let age = ContinuousClock.now - received
+      SSL_SESSION_set_time(session, UInt64(time(nil)) - UInt64(age.components.seconds))
+    }
   }
 
   private struct Table {
@@ -66,6 +85,7 @@ final class SessionTickets: Sendable {
     table.withLock {
       var ticket = $0.tickets.removeValue(forKey: serverName)
       ticket?.remembered.applicationState = $0.applicationStates[serverName]
+      ticket?.correctAge()
       return ticket
     }
   }
