@@ -214,6 +214,8 @@ public actor HTTP3Session {
         }
       case .handshakeCompleted:
         handshakeEnded()
+        let (isResumed, earlyData) = (quic.isResumed, quic.earlyData)
+        endpoint.assumeIsolated { $0.handshakeCompleted(isResumed: isResumed, earlyData: earlyData) }
         http.start(on: &quic)
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
@@ -355,6 +357,9 @@ extension HTTP3Session {
 
   /// What has come so far, came before the client's handshake was complete: it may be a replay (RFC 8470 §4).
   public var isInEarlyData: Bool { role == .server && !quic.isHandshakeComplete }
+
+  /// Requests are being served, or their answers have not all arrived.
+  public var isServing: Bool { !handlers.isEmpty }
 
   /// Sends a request; nil when the peer's stream limit is reached or the connection is gone.
   public func request(_ fields: HeaderList, finish: Bool, handler: any RequestStreamHandler) throws -> StreamID? {

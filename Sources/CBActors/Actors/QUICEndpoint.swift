@@ -66,6 +66,9 @@ public actor QUICEndpoint {
     public var connectionsRefused: UInt64 = 0
     /// Clients that came back with a token, and proved their address by it.
     public var tokensAccepted: UInt64 = 0
+    /// Connections that resumed a session, and those of them whose early data was accepted.
+    public var resumed: UInt64 = 0
+    public var earlyDataAccepted: UInt64 = 0
     /// Version Negotiation, Retry and stateless reset packets.
     public var repliesSent: UInt64 = 0
     /// Handed to the endpoint of another ring, which their connection ID names.
@@ -86,6 +89,8 @@ public actor QUICEndpoint {
       connectionsAccepted += other.connectionsAccepted
       connectionsRefused += other.connectionsRefused
       tokensAccepted += other.tokensAccepted
+      resumed += other.resumed
+      earlyDataAccepted += other.earlyDataAccepted
       repliesSent += other.repliesSent
       tossed += other.tossed
       tossesDropped += other.tossesDropped
@@ -239,6 +244,10 @@ public actor QUICEndpoint {
   func route(_ id: ConnectionID, to session: HTTP3Session) { core.add(id, session) }
   func unroute(_ id: ConnectionID) { core.remove(id) }
   func handshakeEnded() { core.halfOpen -= 1 }
+  func handshakeCompleted(isResumed: Bool, earlyData: EarlyDataState) {
+    if isResumed { counts.resumed += 1 }
+    if earlyData == .accepted { counts.earlyDataAccepted += 1 }
+  }
   func keep(_ token: [UInt8], from server: ReceivedTokens.Server) { tokens.store(token, from: server) }
 
   func sessionBecameDirty(_ session: HTTP3Session) {
