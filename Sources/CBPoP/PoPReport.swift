@@ -19,7 +19,8 @@ struct PoPReport {
         "received": "\(endpoints.datagramsReceived)", "dropped": "\(endpoints.drops.values.reduce(0, +))",
         "replies": "\(endpoints.repliesSent)", "accepted": "\(endpoints.connectionsAccepted)",
         "refused": "\(endpoints.connectionsRefused)", "tokens": "\(endpoints.tokensAccepted)",
-        "tossed": "\(endpoints.tossed)",
+        "tossed": "\(endpoints.tossed)", "resumed": "\(endpoints.resumed)",
+        "earlyData": "\(endpoints.earlyDataAccepted)",
       ])
     // Datagrams of no connection, and packets of one, by reason; those that never came up too, so that every name is
     // there to look for.
@@ -35,6 +36,7 @@ struct PoPReport {
       "requests",
       metadata: [
         "connections": "\(requests.connections)", "pages": "\(requests.pages)",
+        "early": "\(requests.early)",
         "tcp": "\(requests.tunnels["TCP", default: 0])",
         "udp": "\(requests.tunnels["UDP", default: 0])", "refused": "\(requests.refused.values.reduce(0, +))",
         "tokensRefused": "\(requests.tokensRefused.values.reduce(0, +))",

@@ -50,6 +50,7 @@ public struct PointOfPresence: Service {
 
   /// Serves until the service group shuts down, then drains: GOAWAY, a wait for open tunnels, close.
   public func run() async throws {
+    let pages = try settings.pagesDirectory.map { try PageDirectory($0) }
     let qlogs = try settings.transport.qlogDirectory.map { try QLogDirectory($0) }
     var rings: [RingExecutor] = []
     do {
@@ -58,7 +59,7 @@ public struct PointOfPresence: Service {
         try ring.start(name: "ring-\(index)")
         rings.append(ring)
       }
-      try await run(on: rings, qlogs)
+      try await run(on: rings, qlogs, pages)
     } catch {
       for ring in rings { await ring.shutdown() }
       throw error
@@ -67,7 +68,7 @@ public struct PointOfPresence: Service {
     qlogs?.flush()
   }
 
-  private func run(on rings: [RingExecutor], _ qlogs: QLogDirectory?) async throws {
+  private func run(on rings: [RingExecutor], _ qlogs: QLogDirectory?, _ pages: PageDirectory?) async throws {
     let counters = RequestCounters()
     let limits = TunnelLimits(total: settings.limits.tunnels, perUser: settings.limits.tunnelsPerUser)
 
@@ -77,7 +78,7 @@ public struct PointOfPresence: Service {
         certificateChainFile: files.certificateFile, privateKeyFile: files.privateKeyFile)
       let issuers = TrustedIssuers(try settings.trustProfiles.map { try Identity.TrustProfile($0) })
       let serving = try await serve(
-        on: rings, qlogs, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
+        on: rings, qlogs, pages, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
       await waitAndDrain(serving, limits, counters)
       return
@@ -108,9 +109,8 @@ public struct PointOfPresence: Service {
         addresses: [], issuer: name, dns: "\(dnsAddress)",
         certificateAuthorityFile: certificate.certificateAuthorityFile.path)
       let serving = try await serve(
-        on: rings, qlogs, identity: identity, keyFile: certificate.keyFile.path, issuers: TrustedIssuers(profiles),
-        limits: limits, counters: counters,
-        ready: ready)
+        on: rings, qlogs, pages, identity: identity, keyFile: certificate.keyFile.path,
+        issuers: TrustedIssuers(profiles), limits: limits, counters: counters, ready: ready)
       await waitAndDrain(serving, limits, counters)
       await dns.stop()
       group.cancelAll()
@@ -120,9 +120,8 @@ public struct PointOfPresence: Service {
   // MARK: Serving
 
   private func serve(
-    on rings: [RingExecutor], _ qlogs: QLogDirectory?, identity: TLSIdentity, keyFile: String, issuers: TrustedIssuers,
-    limits: TunnelLimits,
-    counters: RequestCounters, ready: Ready
+    on rings: [RingExecutor], _ qlogs: QLogDirectory?, _ pages: PageDirectory?, identity: TLSIdentity, keyFile: String,
+    issuers: TrustedIssuers, limits: TunnelLimits, counters: RequestCounters, ready: Ready
   ) async throws -> [QUICEndpoint] {
     var configuration = QUIC.Configuration(settings.transport)
     if let qlogs { configuration.qlog = { qlogs.sink($0) } }
@@ -148,7 +147,7 @@ public struct PointOfPresence: Service {
         resolver: Resolver(ring: ring, configuration: try resolverConfiguration()),
         udpIdleTimeout: settings.limits.udpIdleTimeout, tcpIdleTimeout: settings.limits.tcpIdleTimeout,
         connectTimeout: settings.limits.connectTimeout, signInTimeout: settings.limits.signInTimeout,
-        counters: counters, logger: logger)
+        pages: pages, counters: counters, logger: logger)
     }
     let acceptance = QUICEndpoint.Acceptance(
       maximumConnections: settings.limits.connections, retry: .init(settings.transport.retry),

@@ -19,6 +19,8 @@ extension HTTP3Session {
         }
       case .handshakeCompleted:
         handshakeEnded()
+        let (isResumed, earlyData) = (quic.isResumed, quic.earlyData)
+        endpoint.assumeIsolated { $0.handshakeCompleted(isResumed: isResumed, earlyData: earlyData) }
         http.start(on: &quic)
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.

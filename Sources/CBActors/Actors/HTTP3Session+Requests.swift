@@ -16,6 +16,9 @@ extension HTTP3Session {
   /// What has come so far, came before the client's handshake was complete: it may be a replay (RFC 8470 §4).
   public var isInEarlyData: Bool { role == .server && !quic.isHandshakeComplete }
 
+  /// Requests are being served, or their answers have not all arrived.
+  public var isServing: Bool { !handlers.isEmpty }
+
   /// Sends a request; nil when the peer's stream limit is reached or the connection is gone.
   public func request(_ fields: HeaderList, finish: Bool, handler: any RequestStreamHandler) throws -> StreamID? {
     guard closeReason == nil, let stream = try http.sendRequest(fields, finish: finish, on: &quic) else { return nil }

@@ -9,6 +9,9 @@ extension QUICEndpoint {
     public var connectionsRefused: UInt64 = 0
     /// Clients that came back with a token, and proved their address by it.
     public var tokensAccepted: UInt64 = 0
+    /// Connections that resumed a session, and those of them whose early data was accepted.
+    public var resumed: UInt64 = 0
+    public var earlyDataAccepted: UInt64 = 0
     /// Version Negotiation, Retry and stateless reset packets.
     public var repliesSent: UInt64 = 0
     /// Handed to the endpoint of another ring, which their connection ID names.
@@ -29,6 +32,8 @@ extension QUICEndpoint {
       connectionsAccepted += other.connectionsAccepted
       connectionsRefused += other.connectionsRefused
       tokensAccepted += other.tokensAccepted
+      resumed += other.resumed
+      earlyDataAccepted += other.earlyDataAccepted
       repliesSent += other.repliesSent
       tossed += other.tossed
       tossesDropped += other.tossesDropped

@@ -175,6 +175,10 @@ public actor QUICEndpoint {
   func route(_ id: ConnectionID, to session: HTTP3Session) { core.add(id, session) }
   func unroute(_ id: ConnectionID) { core.remove(id) }
   func handshakeEnded() { core.halfOpen -= 1 }
+  func handshakeCompleted(isResumed: Bool, earlyData: EarlyDataState) {
+    if isResumed { counts.resumed += 1 }
+    if earlyData == .accepted { counts.earlyDataAccepted += 1 }
+  }
   func keep(_ token: [UInt8], from server: ReceivedTokens.Server) { tokens.store(token, from: server) }
 
   func sessionBecameDirty(_ session: HTTP3Session) {

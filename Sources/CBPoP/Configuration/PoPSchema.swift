@@ -57,6 +57,14 @@ extension PoPSettings {
           "Resolvers as address:port. Without any, those of /etc/resolv.conf are asked.")
       ]),
     .section(
+      "pages", "What the PoP serves to anyone.",
+      [
+        .value(
+          "directory", .path, example: "/var/www/cloudbridge",
+          "Its files are read at start, at most 64 MiB, and served over HTTP/3 without a token: index.html for its "
+            + "directory, nothing whose name begins with a dot. Relative to this file.")
+      ]),
+    .section(
       "dev", "What --dev opens on loopback addresses, for trying things out on one machine.",
       [
         .value("domain", .host, default: "cloudbridge.test", "The PoP's domain in --dev."),

@@ -15,6 +15,8 @@ public struct PoPSettings: Hashable, Sendable {
   public var transport: Transport
   /// Empty: the system's own.
   public var dnsServers: [SocketAddress]
+  /// The directory whose files are served to anyone; nil serves none.
+  public var pagesDirectory: String?
   public var dev: Dev
 
   public struct TLS: Hashable, Sendable {
@@ -155,6 +157,7 @@ extension PoPSettings {
     policy = Policy(settings)
     limits = Limits(settings)
     transport = Transport(settings)
+    pagesDirectory = settings.path("pages.directory")
     dnsServers = settings.list("dns.servers").compactMap { SocketAddress($0) }
     let loopback = SocketAddress(.v4(.loopback), port: 0)
     dev = Dev(

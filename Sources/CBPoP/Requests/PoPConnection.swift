@@ -22,6 +22,9 @@ actor PoPConnection {
   private let logger: Logger
   private var user = SignedInUser()
   private var signInTimer: RingTimer?
+  /// Grows with whatever is served of `pages.directory`, and where it stood when the sign-in timer was last set.
+  private var servedPieces = 0
+  private var servedBefore = 0
 
   init(ring: RingExecutor, services: PoPServices, remote: SocketAddress) throws {
     self.ring = ring
@@ -39,9 +42,12 @@ actor PoPConnection {
     -> (any RequestStreamHandler)?
   {
     // RFC 8470 §3: what may be a replay is served only when serving it twice does no harm.
-    if session.assumeIsolated({ $0.isInEarlyData }), fields.method != "GET", fields.method != "HEAD" {
-      tooEarly(fields, on: stream, of: session)
-      return nil
+    if session.assumeIsolated({ $0.isInEarlyData }) {
+      guard fields.method == "GET" || fields.method == "HEAD" else {
+        tooEarly(fields, on: stream, of: session)
+        return nil
+      }
+      services.counters.count { $0.early += 1 }
     }
     if ConnectUDP.isRequest(fields) {
       let account = TunnelAccount(services)
@@ -59,8 +65,27 @@ actor PoPConnection {
       Task { await self.open(tunnel, account, fields) }
       return tunnel
     }
+    if fields.path != PoPPage.healthPath, let page = services.pages?.answer(fields) {
+      return serve(page, isHead: fields.method == "HEAD", on: stream, of: session)
+    }
     Task { await self.answerPage(fields, on: stream, of: session) }
     return nil
+  }
+
+  /// Serves a page of `pages.directory`.
+  private func serve(
+    _ page: PoPPage, isHead: Bool, on stream: StreamID, of session: HTTP3Session
+  ) -> (any RequestStreamHandler)? {
+    services.counters.count { $0.pages += 1 }
+    servedPieces += 1
+    let isWhole = isHead || page.body.isEmpty
+    session.assumeIsolated { $0.respond(page.dated(Date()), on: stream, finish: isWhole) }
+    guard !isWhole else { return nil }
+    let transfer = PageTransfer(page.body, on: stream, of: session) { [weak self] in
+      self?.assumeIsolated { $0.servedPieces += 1 }
+    }
+    transfer.assumeIsolated { $0.proceed() }
+    return transfer
   }
 
   private func open<Tunnel: RequestedTunnel>(_ tunnel: Tunnel, _ account: TunnelAccount, _ fields: HeaderList) async {
@@ -156,7 +181,7 @@ actor PoPConnection {
   private func tooEarly(_ fields: HeaderList, on stream: StreamID, of session: HTTP3Session) {
     refused(Rejection(status: 425, "in early data"), fields)
     let page = PoPPage(status: 425, text: "\(fields.method ?? "This") is not served in early data: send it again.")
-    session.assumeIsolated { $0.respond(page.fields, body: page.body, on: stream) }
+    session.assumeIsolated { $0.respond(page.dated(Date()), body: page.body, on: stream) }
   }
 
   // MARK: Pages
@@ -178,7 +203,7 @@ actor PoPConnection {
     }
     services.counters.count { $0.pages += 1 }
     let sendsBody = fields.method != "HEAD" && !page.body.isEmpty
-    await session.respond(page.fields, body: sendsBody ? page.body : [], on: stream)
+    await session.respond(page.dated(Date()), body: sendsBody ? page.body : [], on: stream)
   }
 
   // MARK: Life
@@ -187,11 +212,20 @@ actor PoPConnection {
     services.counters.count { $0.connections += 1 }
     logger.debug("connected")
     guard services.signInTimeout != .infinite else { return }
-    let timer = RingTimer(on: ring) { [weak session] in
-      session?.assumeIsolated { $0.close(.noError, reason: "no valid token came in time") }
+    signInTimer = RingTimer(on: ring) { [weak self, weak session] in
+      guard let session else { return }
+      self?.assumeIsolated { $0.signInRanOut(session) }
     }
-    timer.schedule(at: ring.now + services.signInTimeout)
-    signInTimer = timer
+    signInTimer?.schedule(at: ring.now + services.signInTimeout)
+  }
+
+  /// A page on its way is not cut off, as long as the client goes on taking it.
+  private func signInRanOut(_ session: HTTP3Session) {
+    guard servedPieces > servedBefore, session.assumeIsolated({ $0.isServing }) else {
+      return session.assumeIsolated { $0.close(.noError, reason: "no valid token came in time") }
+    }
+    servedBefore = servedPieces
+    signInTimer?.schedule(at: ring.now + services.signInTimeout)
   }
 
   private func ended(_ reason: CloseReason) {

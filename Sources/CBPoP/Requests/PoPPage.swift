@@ -9,12 +9,26 @@ struct PoPPage {
 
   /// Where a client learns, with its token, which PoP it reached and as whom.
   static let sessionPath = "/.well-known/cloudbridge/session"
+  /// Says that the PoP is there, whatever `pages.directory` holds.
+  static let healthPath = "/healthz"
+
+  init(fields: HeaderList, body: [UInt8]) {
+    self.fields = fields
+    self.body = body
+  }
 
   init(fields: HeaderList, text: String) {
     self.fields = fields
     body = Array((text + "\n").utf8)
     self.fields.append("content-type", "text/plain; charset=utf-8")
     self.fields.append("content-length", "\(body.count)")
+  }
+
+  /// The fields with the date that a server with a clock says (RFC 9110 §6.6.1).
+  func dated(_ now: Date) -> HeaderList {
+    var fields = fields
+    fields.append("date", now.fieldValue)
+    return fields
   }
 
   init(status: Int, text: String, extra: [String: String] = [:]) {
@@ -41,7 +55,7 @@ struct PoPPage {
       PoPPage(
         status: 200,
         text: "This is \(pop), a CloudBridge point of presence. Tunnels open by CONNECT and connect-udp, with a token.")
-    case "/healthz": PoPPage(status: 200, text: "ok")
+    case healthPath: PoPPage(status: 200, text: "ok")
     default: PoPPage(status: 404, text: "There is no such page.")
     }
   }
@@ -55,5 +69,19 @@ struct PoPPage {
     }
     return PoPPage(
       json: Session(pop: pop, subject: identity.subject, name: identity.name, expiresAt: identity.expiresAt))
+  }
+}
+
+extension Date {
+  /// As fields have it (RFC 9110 §5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+  var fieldValue: String {
+    var seconds = time_t(timeIntervalSince1970)
+    var parts = tm()
+    gmtime_r(&seconds, &parts)
+    return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { text in
+      // The C locale's names, since nothing here sets another.
+      let count = strftime(text.baseAddress!, text.count, "%a, %d %b %Y %H:%M:%S GMT", &parts)
+      return String(decoding: text[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
   }
 }

@@ -16,6 +16,8 @@ struct PoPServices: Sendable {
   var tcpIdleTimeout: Interval
   var connectTimeout: Interval
   var signInTimeout: Interval
+  /// Nil without `pages.directory`.
+  var pages: PageDirectory?
   var counters: RequestCounters
   var logger: Logger
 }

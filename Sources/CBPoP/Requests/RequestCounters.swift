@@ -7,6 +7,8 @@ public final class RequestCounters: Sendable {
   public struct Counts: Sendable, Hashable {
     public var connections: UInt64 = 0
     public var pages: UInt64 = 0
+    /// Requests that came in early data and were served.
+    public var early: UInt64 = 0
     /// Tunnels opened, by what they carry: `TCP`, `UDP`.
     public var tunnels: [String: UInt64] = [:]
     /// Refused requests by status code.
