@@ -192,6 +192,7 @@ public struct Connection: ~Copyable {
     recovery = LossRecovery(
       role: role, algorithm: configuration.congestion, maximumDatagramSize: mtu.current,
       isECNEnabled: configuration.ecn)
+    recovery.probeTimeoutLimit = configuration.probeTimeoutLimit
     streams = Streams(role: role, settings: Streams.Settings(configuration), pool: pool)
     outgoingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
     incomingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
