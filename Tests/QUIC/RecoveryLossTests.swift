@@ -183,6 +183,23 @@ struct Sender {
     #expect(sender.recovery.probeTimeoutCount == 0)
   }
 
+  @Test func backoffEndsWhereToldOnceTheHandshakeIsConfirmed() throws {
+    var sender = Sender()
+    sender.recovery.probeTimeoutLimit = .milliseconds(3_000)
+    sender.send(0...0, at: at(0))
+    for _ in 0..<100 { _ = sender.recovery.onTimeout(at(1_000_000)) }
+    sender.send(1...1, at: at(1_000_000))
+    #expect(sender.recovery.deadline == at(1_000_000 + 3_000))
+    // A limit below the round trip's own period ends the doubling, and shortens nothing.
+    sender.recovery.probeTimeoutLimit = .milliseconds(100)
+    #expect(sender.recovery.deadline == at(1_000_000 + 1024))
+    sender.recovery.isHandshakeConfirmed = false
+    sender.recovery.probeTimeoutLimit = .milliseconds(3_000)
+    sender.recovery.hasHandshakeKeys = true
+    let deadline = try #require(sender.recovery.deadline)
+    #expect(deadline > at(1_000_000 + 100_000))
+  }
+
   @Test func backoffSaturates() {
     var sender = Sender()
     sender.send(0...0, at: at(0))

@@ -50,6 +50,11 @@ public struct Configuration: Sendable {
   /// A PING is sent when nothing was heard or sent for this long; nil sends none.
   public var keepAliveInterval: Interval?
 
+  /// Where the probe timeout stops doubling while nothing is acknowledged; it never falls below its first period. Nil
+  /// doubles it for ever, as RFC 9002 §6.2.1 says: a path that comes and goes is then met too rarely to live on it.
+  /// Until the handshake is confirmed there is no limit.
+  public var probeTimeoutLimit: Interval?
+
   /// The connection IDs that we choose.
   public var connectionIDs = ConnectionIDFormat()
   /// Connection IDs of the peer's that we keep, 2 to 8 (active_connection_id_limit).

@@ -192,6 +192,7 @@ public struct Connection: ~Copyable {
     recovery = LossRecovery(
       role: role, algorithm: configuration.congestion, maximumDatagramSize: mtu.current,
       isECNEnabled: configuration.ecn, seed: configuration.congestion == .bbrV3 ? entropy.nextUInt64() : 0)
+    recovery.probeTimeoutLimit = configuration.probeTimeoutLimit
     streams = Streams(role: role, settings: Streams.Settings(configuration), pool: pool)
     outgoingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
     incomingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)

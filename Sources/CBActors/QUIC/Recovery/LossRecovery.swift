@@ -55,6 +55,8 @@ struct LossRecovery: Sendable {
 
   /// The peer's max_ack_delay transport parameter.
   var peerMaxAckDelay = Interval.milliseconds(25)
+  /// No PTO period grows beyond this; nil lets them double for ever.
+  var probeTimeoutLimit: Interval?
   /// RFC 9001 §4.1.2.
   var isHandshakeConfirmed = false
   /// Handshake keys are there to send with.

@@ -61,7 +61,13 @@ extension LossRecovery {
     }
   }
 
-  private var backoff: Int64 { 1 << Int64(min(probeTimeoutCount, 30)) }
+  /// A PTO period after the time-outs so far: doubled by each, up to ``probeTimeoutLimit``, which departs from RFC 9002
+  /// where it is set.
+  private func backedOff(_ period: Interval) -> Interval {
+    let doubled = period * (1 << Int64(min(probeTimeoutCount, 20)))
+    guard isHandshakeConfirmed, let probeTimeoutLimit else { return doubled }
+    return min(doubled, max(probeTimeoutLimit, period))
+  }
 
   /// The PTO period of the Application Data space, without backoff: the unit of idle, path-validation
   /// and closing periods (RFC 9000 §8.2.4, §10).
@@ -79,7 +85,7 @@ extension LossRecovery {
         if !isHandshakeConfirmed { continue }
         period = period + peerMaxAckDelay
       }
-      let time = spaces[index].lastAckElicitingSent + period * backoff
+      let time = spaces[index].lastAckElicitingSent + backedOff(period)
       if earliest.map({ time < $0.time }) ?? true { earliest = (time, space) }
     }
     if let earliest { return earliest }
@@ -89,7 +95,7 @@ extension LossRecovery {
     // ends: what was lost of that handshake would otherwise wait for room that nothing ever makes.
     let waitsForHandshake = !isHandshakeConfirmed && hasHandshakeKeys && spaces[2].ackElicitingInFlight > 0
     if isPeerAddressValidationDone, !waitsForHandshake { return nil }
-    return (timerBase + rtt.probeTimeout * backoff, hasHandshakeKeys ? .handshake : .initial)
+    return (timerBase + backedOff(rtt.probeTimeout), hasHandshakeKeys ? .handshake : .initial)
   }
 
   /// PeerCompletedAddressValidation of RFC 9002 §A.8: whether the server surely has validated this client.
