@@ -1,4 +1,5 @@
 public import QUIC
+import Wire
 
 extension QUIC.Configuration {
   /// For a connection that carries many tunnels: each stream begins small and grows while its reader keeps
