@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -135,7 +136,7 @@ CASES = {
     ),
     "keyupdate": Case(
         [3 * MB],
-        client=["--key-update", "300"],
+        client=["--key-update", "100"],
         check=lambda o: need(o.ours and o.ours[0]["keyUpdates"] > 0, "no key update"),
     ),
     "ecn": Case([MB], check=marked),
@@ -244,6 +245,8 @@ def run(name, role, peer):
                 except subprocess.TimeoutExpired:
                     return f"not over in {case.timeout + 30} s; the link saw {link.seen}"
         finally:
+            # The client's CONNECTION_CLOSE has just arrived; a server says what it saw when it has read that.
+            time.sleep(0.2)
             serving.terminate()
             served = serving.stdout.read()
             serving.wait()
