@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -25,10 +26,17 @@ PEERS = {
     "picoquic": [str(ROOT / ".venv-picoquic" / "bin" / "python"), str(HERE / "peer_picoquic.py")],
     "ngtcp2": [sys.executable, str(HERE / "peer_ngtcp2.py")],
 }
+# What is run instead, of a peer in a role, for a case.
+PROGRAMS = {
+    ("ngtcp2", "server", "v2-first"): [PEERS["picoquic"][0], str(HERE / "peer_ngtcp2_v2.py")],
+}
 
 
-def missing(peer):
-    """Why a peer cannot be run here, or None."""
+def missing(cell):
+    """Why a cell cannot be run here, or None. A cell is a peer, its role and the case."""
+    peer = cell[0]
+    if cell in PROGRAMS and not Path(PROGRAMS[cell][0]).exists():
+        return "webtransport-py is missing: it needs Python 3.12 or later"
     if peer == "ngtcp2" and not shutil.which("gtlsclient"):
         return "ngtcp2 is missing: Debian's packages ngtcp2-client and ngtcp2-server have it"
     if peer == "picoquic" and not Path(PEERS[peer][0]).exists():
@@ -109,6 +117,12 @@ def upgraded(o):
     )
 
 
+def all_in_v2(o):
+    return all_ours("version", "v2")(o) or need(
+        all(version == V2 for _, _, version in o.seen.packets), "there was a long header of another version"
+    )
+
+
 def began_again(o):
     return (
         need(o.seen.count("negotiation"), "there was no Version Negotiation packet")
@@ -135,7 +149,7 @@ CASES = {
     ),
     "keyupdate": Case(
         [3 * MB],
-        client=["--key-update", "300"],
+        client=["--key-update", "100"],
         check=lambda o: need(o.ours and o.ours[0]["keyUpdates"] > 0, "no key update"),
     ),
     "ecn": Case([MB], check=marked),
@@ -153,7 +167,8 @@ CASES = {
     "rebind-addr": Case([10 * MB], Conditions(rebind="address"), timeout=90, check=rebinding),
     "connectionmigration": Case([2 * MB], client=["--migrate", "500000"], check=migrated),
     "v2": Case([KB], both=["--versions", "v2,v1"], check=upgraded),
-    # Not of the runner: RFC 9000 section 6, RFC 9368 section 2.1.
+    # Not of the runner: RFC 9369 from the first packet on; RFC 9000 section 6 with RFC 9368 section 2.1.
+    "v2-first": Case([KB], both=["--versions", "v2,v1"], client=["--initial-version", "v2"], check=all_in_v2),
     "versionnegotiation": Case(
         [KB],
         client=["--versions", "v2,v1", "--initial-version", "v2"],
@@ -162,16 +177,21 @@ CASES = {
     ),
 }
 QUICK = ["handshake", "chacha20", "multiplexing", "retry", "resumption", "zerortt", "keyupdate", "ecn", "transferloss"]
-QUICK += ["http3", "v2", "versionnegotiation"]
+QUICK += ["http3", "v2", "v2-first", "versionnegotiation"]
 
 NO_ECN = "aioquic neither sets ECN marks nor reports them (RFC 9000 §13.4.1 allows that)"
-NO_V2 = "Debian's ngtcp2 0.12.1 is older than RFC 9369 and speaks only a draft of version 2, 0x709a50c4"
+NO_V2 = (
+    "Debian's ngtcp2 0.12.1 is older than RFC 9369 and speaks only a draft of version 2, 0x709a50c4; "
+    "ngtcp2 1.19 in webtransport-py can neither begin in version 2 nor change to it"
+)
 # Peer and its role, with a case that it cannot take part in.
 NOT_APPLICABLE = {
     ("aioquic", "client", "ecn"): NO_ECN,
     ("aioquic", "server", "ecn"): NO_ECN,
     ("ngtcp2", "client", "v2"): NO_V2,
     ("ngtcp2", "server", "v2"): NO_V2,
+    ("ngtcp2", "client", "v2-first"): NO_V2,
+    ("picoquic", "client", "v2-first"): "aiopquic's client always begins in version 1",
     ("picoquic", "client", "versionnegotiation"): "aiopquic does not begin again, which picoquic leaves to it",
     ("picoquic", "server", "versionnegotiation"): "picoquic speaks both versions and cannot be told to leave one out",
 }
@@ -215,11 +235,12 @@ def run(name, role, peer):
             names.append(f"f{index}")
             (source / names[-1]).write_bytes(os.urandom(size))
         cert, key = certificate(folder, case.big_certificate)
-        client, server = [str(CBQUIC)], PEERS[peer]
+        other = "server" if role == "client" else "client"
+        client, server = [str(CBQUIC)], PROGRAMS.get((peer, other, name), PEERS[peer])
         if role == "server":
             client, server = server, client
         client_switches, server_switches = case.both + case.client, case.both + case.server
-        if peer == "ngtcp2":
+        if PEERS["ngtcp2"] in (client, server):
             client_switches, server_switches = ["--alpn", "h3", *client_switches], ["--alpn", "h3", *server_switches]
         (server_switches if role == "client" else client_switches).extend(case.peer)
         serving = subprocess.Popen(
@@ -244,6 +265,8 @@ def run(name, role, peer):
                 except subprocess.TimeoutExpired:
                     return f"not over in {case.timeout + 30} s; the link saw {link.seen}"
         finally:
+            # The client's CONNECTION_CLOSE has just arrived; a server says what it saw when it has read that.
+            time.sleep(0.2)
             serving.terminate()
             served = serving.stdout.read()
             serving.wait()

@@ -142,7 +142,8 @@ class Link:
 
     def _run(self):
         next_rebind = None
-        while not self.stopped.is_set():
+        # What is on its way when the link is closed still arrives.
+        while not self.stopped.is_set() or self.heap:
             now = time.monotonic()
             if self.start is not None and self.conditions.rebind:
                 next_rebind = next_rebind or self.start + self.conditions.rebind_after
@@ -155,7 +156,8 @@ class Link:
             while self.heap and self.heap[0][0] <= now:
                 self._deliver(*heapq.heappop(self.heap)[2:])
             wait = min(0.05, self.heap[0][0] - now) if self.heap else 0.05
-            for s in select.select([self.front, *self.clients], [], [], max(wait, 0))[0]:
+            listening = [] if self.stopped.is_set() else [self.front, *self.clients]
+            for s in select.select(listening, [], [], max(wait, 0))[0]:
                 self._drain(s)
 
     def _rebind(self, address):

@@ -20,13 +20,13 @@ Made by `scripts/interop`; not to be edited. Each cell is one run of `Tests/Inte
 as the programs, at one end, another implementation at the other, and a link between them that delays, loses, damages and
 rebinds. A cell is green when every file arrived intact and what the case is about was seen to happen. The role is
 `cbquic`'s. Links and sizes are near the interop runner's, smaller where its cases take long: 20 connections instead of
-50 in the two lossy handshakes, 1 MB for chacha20. Rows are the interop runner's, and versionnegotiation: a client that
-begins in a version that the server does not speak, and begins again. In connectionmigration the client moves to another
-address of its own; the link has no second address for a server.
+50 in the two lossy handshakes, 1 MB for chacha20. In connectionmigration the client moves to another address of its own;
+the link has no second address for a server. The last two rows are not the runner's: a client that begins in version 2,
+and one that begins in a version that the server does not speak and then begins again.
 
-Peers: aioquic {aioquic}; picoquic by way of aiopquic {aiopquic}, with HTTP/3 of its own as a server and aioquic's on top as
-a client; Debian's ngtcp2 {ngtcp2}, whose programs gtlsclient and gtlsserver speak HTTP/3 in every row. Headless Chromium
-and curl are tested elsewhere.
+Peers: aioquic {aioquic}; picoquic by way of aiopquic {aiopquic}, with HTTP/3 of its own as a server and aioquic's on top
+as a client; Debian's ngtcp2 {ngtcp2}, whose programs gtlsclient and gtlsserver speak HTTP/3 in every row, and for v2-first
+the newer one in webtransport-py {webtransport}. Chromium and curl are tested elsewhere.
 
 """
 RESULTS = cases.ROOT / "docs" / "interop.json"
@@ -37,7 +37,7 @@ def run(name, peer, role):
     cell = (peer, "client" if role == "server" else "server", name)
     if reason := cases.NOT_APPLICABLE.get(cell):
         return ["n/a", reason]
-    if reason := cases.missing(peer):
+    if reason := cases.missing(cell):
         return ["not run", reason]
     start = time.monotonic()
     fault = cases.run(name, role, peer)
@@ -53,9 +53,11 @@ def output(*command):
 
 def write(results):
     columns = [(peer, role) for peer in cases.PEERS for role in ROLES]
+    pinned = dict(re.findall(r"^(\S+)==(\S+)", (cases.HERE / "requirements-newer-python.txt").read_text(), re.M))
     text = HEAD.format(
         aioquic=version("aioquic"),
-        aiopquic=re.search(r"aiopquic==(\S+)", (cases.HERE / "requirements-picoquic.txt").read_text())[1],
+        aiopquic=pinned["aiopquic"],
+        webtransport=pinned["webtransport-py"],
         ngtcp2=output("dpkg-query", "--show", "--showformat=${source:Upstream-Version}", "ngtcp2-client"),
     )
     text += "| case |" + "".join(f" {peer}, {role} |" for peer, role in columns) + "\n"

@@ -8,11 +8,8 @@ import pytest
 @pytest.mark.parametrize("peer", cases.PEERS)
 @pytest.mark.parametrize("name", cases.QUICK)
 def test_case(name, peer, role):
-    if reason := cases.missing(peer):
-        pytest.skip(reason)
-    other = "server" if role == "client" else "client"
-    cell = (peer, other, name)
-    if reason := cases.NOT_APPLICABLE.get(cell) or cases.FAULTS_OF_PEERS.get(cell):
+    cell = (peer, "server" if role == "client" else "client", name)
+    if reason := cases.missing(cell) or cases.NOT_APPLICABLE.get(cell) or cases.FAULTS_OF_PEERS.get(cell):
         pytest.skip(reason)
     fault = cases.run(name, role, peer)
     assert fault is None, fault
