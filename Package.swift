@@ -27,9 +27,11 @@ func room(
     exclude: exclude, swiftSettings: strict, linkerSettings: linker)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+func tests(
+  _ name: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource] = []
+) -> Target {
   .testTarget(
-    name: "\(name)Tests", dependencies: dependencies, path: "Tests/\(name)", resources: resources,
+    name: "\(name)Tests", dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, resources: resources,
     swiftSettings: strict)
 }
 
@@ -171,7 +173,7 @@ let package = Package(
     tests("Wire", ["Wire"]),
     tests("PacketCrypto", ["Wire", "PacketCrypto"]),
     tests("Ring", ["Wire", "Ring"]),
-    tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
+    tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "CongestionSimulation"]),
     tests("DNS", ["Wire", "DNS"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
@@ -194,7 +196,14 @@ let package = Package(
       ]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
     tests("Architecture", []),
-    tests("Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3"]),
+    tests(
+      "Simulation", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3", "CongestionSimulation"],
+      exclude: ["Congestion"]),
+
+    // Flows over one bottleneck, for the tests of congestion control and for Benchmarks/scenarios.
+    .target(
+      name: "CongestionSimulation", dependencies: ["Wire", "QUIC"], path: "Tests/Simulation/Congestion",
+      swiftSettings: strict),
 
     // A link between two network namespaces for benchmarks with real programs; not a product.
     .executableTarget(
@@ -212,7 +221,7 @@ let package = Package(
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
   let cores = ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
-  let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "cbquic"])
+  let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }
 }

@@ -1,9 +1,9 @@
-import Wire
+package import Wire
 
 /// What one ACK frame did.
-struct AckOutcome: Hashable, Sendable {
-  var newlyAckedPackets = 0
-  var lostPackets = 0
+package struct AckOutcome: Hashable, Sendable {
+  package var newlyAckedPackets = 0
+  package var lostPackets = 0
   /// The largest size of an acknowledged probe of the path's maximum datagram size (RFC 9000 §14.3).
   var ackedProbeSize: Int?
   /// A probe of the path's maximum datagram size was lost.
@@ -18,7 +18,7 @@ extension LossRecovery {
   ///   - ecnCounts: its ECN counts, if it has them.
   ///   - ranges: its ranges, from the largest numbers down.
   /// - Throws: PROTOCOL_VIOLATION when it acknowledges a packet that was not sent.
-  mutating func onAckReceived(
+  package mutating func onAckReceived(
     _ space: PacketNumberSpace, largest: UInt64, delay: Interval, ecnCounts: ECNCounts? = nil,
     ranges: some Sequence<ClosedRange<UInt64>>, now: Instant
   ) throws(TransportError) -> AckOutcome {

@@ -2,8 +2,8 @@ import Wire
 
 /// The controller of a connection: exactly one of these is there. Not an existential, so that calls are direct, and not
 /// an enum, whose payload would be copied out and back on each call: 50 ns of every ACK, where this costs 5.
-struct AnyController: Sendable {
-  let algorithm: CongestionAlgorithm
+package struct AnyController: Sendable {
+  package let algorithm: CongestionAlgorithm
   private(set) var newReno: NewReno?
   private(set) var cubic: Cubic?
   private(set) var bbr: BBR?
@@ -20,10 +20,10 @@ struct AnyController: Sendable {
 }
 
 extension AnyController: CongestionController {
-  var congestionWindow: UInt64 {
+  package var congestionWindow: UInt64 {
     bbr?.congestionWindow ?? cubic?.congestionWindow ?? newReno?.congestionWindow ?? 0
   }
-  var pacingRate: UInt64? { bbr?.pacingRate }
+  package var pacingRate: UInt64? { bbr?.pacingRate }
   var sendQuantum: UInt64? { bbr?.sendQuantum }
   var isInSlowStart: Bool { bbr?.isInSlowStart ?? cubic?.isInSlowStart ?? newReno?.isInSlowStart ?? false }
   var recoveryStart: Instant? { bbr?.recoveryStart ?? cubic?.recoveryStart ?? newReno?.recoveryStart }

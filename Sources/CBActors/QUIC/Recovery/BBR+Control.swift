@@ -29,7 +29,7 @@ extension BBR {
     let maxInflight = maxInflight
     if fullBwReached {
       cwnd = min(cwnd + rs.newlyAcked, maxInflight)
-    } else if cwnd < maxInflight || delivered < initialWindow {
+    } else if !conservesPackets, cwnd < maxInflight || delivered < initialWindow {
       cwnd += rs.newlyAcked
     }
     cwnd = max(cwnd, minPipeCwnd)

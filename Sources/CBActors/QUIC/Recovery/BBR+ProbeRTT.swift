@@ -50,6 +50,7 @@ extension BBR {
 
   private mutating func exitProbeRTT() {
     resetShortTermModel()
+    probeRTTEnd = delivered + inFlight
     guard fullBwReached else {
       state = .startup
       return

@@ -139,6 +139,8 @@ struct BBR: CongestionController {
   // Congestion signals.
   var bwLatest = 0.0
   var inflightLatest = 0.0
+  /// The largest pacing gain, 1 at most, in the last loss round, whose packets are now being acknowledged, and in this.
+  var ownGain = (last: 1.0, current: 1.0)
   var isLossInRound = false
   var lossRoundDelivered: UInt64 = 0
   var lossRoundStart = false
@@ -170,10 +172,14 @@ struct BBR: CongestionController {
   var probeRTTExpired = false
   var probeRTTDoneStamp: Instant?
   var probeRTTRoundDone = false
+  /// C.delivered once everything sent in the last ProbeRTT has been settled.
+  var probeRTTEnd: UInt64 = 0
 
   // Loss recovery.
   var recoveryStart: Instant?
   var isInRecovery = false
+  /// Startup loses too much: the window is not refilled until this recovery period ends.
+  var conservesPackets = false
   var priorCwnd = 0.0
   var undo: Undo?
   /// When the newest loss episode began; what was sent before belongs to it.

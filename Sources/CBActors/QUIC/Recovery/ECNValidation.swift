@@ -1,7 +1,7 @@
 import Wire
 
 /// Whether packets of a path may carry ECT(0), as learned from the peer's counts (RFC 9000 §13.4.2).
-struct ECNValidation: Sendable {
+package struct ECNValidation: Sendable {
   enum State: Sendable {
     /// Not asked for.
     case off
@@ -28,7 +28,7 @@ struct ECNValidation: Sendable {
   init(isEnabled: Bool) { state = isEnabled ? .testing : .off }
 
   /// What the next packet is to carry.
-  var codepoint: ECN {
+  package var codepoint: ECN {
     switch state {
     case .testing, .capable: .ect0
     case .off, .unknown, .failed: .notECT

@@ -1,4 +1,4 @@
-import Wire
+package import Wire
 
 /// Loss detection, probe timeouts and congestion control over the three packet-number spaces
 /// (RFC 9002 §6, §7 and Appendix A).
@@ -7,7 +7,7 @@ import Wire
 /// before it sends, and calls ``onTimeout(_:)`` at ``deadline``. Frames of packets acknowledged or lost
 /// by the last call stand in ``ackedFrames`` and ``lostFrames`` until the next one; the two buffers
 /// are reused.
-struct LossRecovery: Sendable {
+package struct LossRecovery: Sendable {
   /// RFC 9002 §6.1.1: kPacketThreshold.
   static let packetThreshold: UInt64 = 3
   /// RFC 9002 §7.6.1: kPersistentCongestionThreshold.
@@ -28,20 +28,20 @@ struct LossRecovery: Sendable {
   }
 
   let role: Role
-  private(set) var rtt: RTTEstimator
+  package private(set) var rtt: RTTEstimator
   private let initialRTT: Interval
   /// What controllers that leave something to chance draw from; each path's has another.
   private var seed: UInt64
   private(set) var maximumDatagramSize: UInt64
   var spaces = InlineArray<3, Space>(repeating: Space())
-  var controller: AnyController
+  package var controller: AnyController
   var pacer: Pacer
   var sampler = DeliveryRateSampler()
   var lossEpisode = LossEpisode()
-  var ecn: ECNValidation
+  package var ecn: ECNValidation
 
   /// Bytes of packets in flight on the present path, over all spaces (RFC 9002 §B.2).
-  var bytesInFlight: UInt64 = 0
+  package var bytesInFlight: UInt64 = 0
   var probeTimeoutCount = 0
   /// The start of a PTO that runs with nothing in flight.
   var timerBase = Instant.zero
@@ -54,11 +54,11 @@ struct LossRecovery: Sendable {
   var mayExceedWindowOnce = false
 
   /// The peer's max_ack_delay transport parameter.
-  var peerMaxAckDelay = Interval.milliseconds(25)
+  package var peerMaxAckDelay = Interval.milliseconds(25)
   /// No PTO period grows beyond this; nil lets them double for ever.
   var probeTimeoutLimit: Interval?
   /// RFC 9001 §4.1.2.
-  var isHandshakeConfirmed = false
+  package var isHandshakeConfirmed = false
   /// Handshake keys are there to send with.
   var hasHandshakeKeys = false
   /// A server that may send nothing until it hears more from an unvalidated client (RFC 9000 §8.1).
@@ -66,16 +66,16 @@ struct LossRecovery: Sendable {
   var hasHandshakeAck = false
 
   /// Frames of packets that the last ACK newly acknowledged.
-  var ackedFrames: [SentFrame] = []
+  package var ackedFrames: [SentFrame] = []
   /// Frames of packets that the last ACK or timeout declared lost.
-  var lostFrames: [SentFrame] = []
+  package var lostFrames: [SentFrame] = []
   /// Filled by ``collectProbeFrames(_:packets:)``.
   var probeFrames: [SentFrame] = []
-  var statistics = RecoveryStatistics()
+  package var statistics = RecoveryStatistics()
   /// Packets declared lost that no log has yet; nil keeps none.
   var lostPackets: [LostPacket]?
 
-  init(
+  package init(
     role: Role, algorithm: CongestionAlgorithm = .cubic, maximumDatagramSize: Int = 1200,
     initialRTT: Interval = RTTEstimator.defaultInitial, isECNEnabled: Bool = false, seed: UInt64 = 0
   ) {
@@ -94,7 +94,7 @@ struct LossRecovery: Sendable {
   // MARK: Sending
 
   /// How much of what counts in flight may leave now.
-  enum SendBudget: Hashable, Sendable {
+  package enum SendBudget: Hashable, Sendable {
     /// At least one datagram, at most so many bytes.
     case bytes(Int)
     /// The congestion window is full: an ACK or a probe timeout comes first.
@@ -104,7 +104,7 @@ struct LossRecovery: Sendable {
   }
 
   /// Asked when there is something to send that counts in flight. Probes and bare ACKs need not ask.
-  mutating func sendBudget(_ now: Instant) -> SendBudget {
+  package mutating func sendBudget(_ now: Instant) -> SendBudget {
     let window = controller.congestionWindow
     guard !spaces[2].sent.isFull else { return .congestionLimited }
     // RFC 9002 §7: An endpoint MUST NOT send a packet if it would cause bytes_in_flight
@@ -122,7 +122,7 @@ struct LossRecovery: Sendable {
   }
 
   /// Notes a frame of the packet being built in `space`.
-  mutating func record(_ frame: SentFrame, in space: PacketNumberSpace) {
+  package mutating func record(_ frame: SentFrame, in space: PacketNumberSpace) {
     spaces[Int(space.rawValue)].sent.record(frame)
   }
 
@@ -136,7 +136,7 @@ struct LossRecovery: Sendable {
   ///   - number: larger than any before it in the space; numbers may be left out.
   ///   - size: bytes with header and tag, without UDP and IP.
   ///   - isInFlight: it elicits an acknowledgment or holds PADDING.
-  mutating func onPacketSent(
+  package mutating func onPacketSent(
     _ space: PacketNumberSpace, number: UInt64, size: Int, isAckEliciting: Bool, isInFlight: Bool,
     isPMTUProbe: Bool = false, ecn codepoint: ECN = .notECT, now: Instant
   ) {
@@ -191,7 +191,7 @@ struct LossRecovery: Sendable {
 
   /// The application has nothing more to send though there was room: what is sampled from here on
   /// says nothing of the path's rate.
-  mutating func markAppLimited() {
+  package mutating func markAppLimited() {
     guard bytesInFlight < controller.congestionWindow else { return }
     sampler.markAppLimited(inFlight: bytesInFlight)
   }

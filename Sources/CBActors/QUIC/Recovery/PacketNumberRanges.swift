@@ -2,7 +2,7 @@
 ///
 /// Numbers mostly arrive in order, so the last range is looked at first. When one range too many
 /// would be kept, the one with the smallest numbers goes (RFC 9000 §13.2.3).
-struct PacketNumberRanges: Sendable {
+package struct PacketNumberRanges: Sendable {
   /// A full ACK of this many ranges, each with gap and length of two bytes, fits a 1200-byte datagram.
   static let capacity = 64
 
@@ -15,7 +15,7 @@ struct PacketNumberRanges: Sendable {
   var last: ClosedRange<UInt64>? { ranges.last }
 
   /// The ranges from the largest numbers to the smallest, as an ACK frame lists them.
-  var descending: ReversedCollection<[ClosedRange<UInt64>]> { ranges.reversed() }
+  package var descending: ReversedCollection<[ClosedRange<UInt64>]> { ranges.reversed() }
 
   /// False when the number was there already, or was too small to be kept.
   @discardableResult

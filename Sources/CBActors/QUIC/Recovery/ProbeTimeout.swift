@@ -1,8 +1,8 @@
-import Wire
+package import Wire
 
 extension LossRecovery {
   /// When ``onTimeout(_:)`` is to be called; may be in the past. Nil when there is nothing to wait for.
-  var deadline: Instant? {
+  package var deadline: Instant? {
     if let (time, _) = earliestLossTime {
       // RFC 9002 §6.2.1: The PTO timer MUST NOT be set if a timer is set for time threshold
       // loss detection
@@ -14,7 +14,7 @@ extension LossRecovery {
     return probeDeadline?.time
   }
 
-  enum TimeoutAction: Hashable, Sendable {
+  package enum TimeoutAction: Hashable, Sendable {
     case none
     /// ``lostFrames`` holds what to send again.
     case lost(PacketNumberSpace)
@@ -24,7 +24,7 @@ extension LossRecovery {
   }
 
   /// RFC 9002 §A.9.
-  mutating func onTimeout(_ now: Instant) -> TimeoutAction {
+  package mutating func onTimeout(_ now: Instant) -> TimeoutAction {
     ackedFrames.removeAll(keepingCapacity: true)
     lostFrames.removeAll(keepingCapacity: true)
     if let (time, space) = earliestLossTime {

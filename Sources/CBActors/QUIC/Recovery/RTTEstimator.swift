@@ -1,19 +1,19 @@
-import Wire
+package import Wire
 
 /// The round-trip time of one path (RFC 9002 §5).
-struct RTTEstimator: Sendable {
+package struct RTTEstimator: Sendable {
   /// RFC 9002 §6.1.2: kGranularity.
   static let granularity = Interval.milliseconds(1)
   /// RFC 9002 §6.2.2: "the initial RTT SHOULD be set to 333 milliseconds".
-  static let defaultInitial = Interval.milliseconds(333)
+  package static let defaultInitial = Interval.milliseconds(333)
 
   /// The newest sample; zero before the first.
-  private(set) var latest = Interval.zero
-  private(set) var smoothed: Interval
+  package private(set) var latest = Interval.zero
+  package private(set) var smoothed: Interval
   /// The mean deviation, rttvar.
-  private(set) var variance: Interval
+  package private(set) var variance: Interval
   /// The least sample; zero before the first.
-  private(set) var minimum = Interval.zero
+  package private(set) var minimum = Interval.zero
   /// When the first sample was taken: persistent congestion looks only at packets sent later.
   private(set) var firstSample: Instant?
 

@@ -1,7 +1,7 @@
-import Wire
+package import Wire
 
 extension ECNCounts {
-  var isZero: Bool { ect0 | ect1 | ce == 0 }
+  package var isZero: Bool { ect0 | ect1 | ce == 0 }
 
   /// Counts a packet that arrived with this codepoint (RFC 9000 §13.4.1).
   mutating func count(_ codepoint: ECN) {
@@ -15,7 +15,7 @@ extension ECNCounts {
 }
 
 /// What arrived in one packet-number space, and when it must be acknowledged (RFC 9000 §13.2).
-struct ReceivedPackets: Sendable {
+package struct ReceivedPackets: Sendable {
   let space: PacketNumberSpace
   /// How long an ack-eliciting 1-RTT packet may wait; what we declared as max_ack_delay.
   private(set) var maxAckDelay: Interval
@@ -25,8 +25,8 @@ struct ReceivedPackets: Sendable {
   /// How far a packet may be overtaken before an ACK is due at once; 0 is any distance.
   private(set) var reorderingThreshold: UInt64 = 1
 
-  private(set) var ranges = PacketNumberRanges()
-  private(set) var ecnCounts = ECNCounts()
+  package private(set) var ranges = PacketNumberRanges()
+  package private(set) var ecnCounts = ECNCounts()
   private var seen = DuplicateWindow()
   private var largestReceived: UInt64?
   private var largestReceivedTime = Instant.zero
@@ -40,7 +40,7 @@ struct ReceivedPackets: Sendable {
   private var forgottenThrough: UInt64?
   private var wasMarked = false
 
-  init(_ space: PacketNumberSpace, maxAckDelay: Interval = .milliseconds(25), ackElicitingThreshold: Int = 2) {
+  package init(_ space: PacketNumberSpace, maxAckDelay: Interval = .milliseconds(25), ackElicitingThreshold: Int = 2) {
     self.space = space
     self.maxAckDelay = maxAckDelay
     self.ackElicitingThreshold = ackElicitingThreshold
@@ -50,10 +50,10 @@ struct ReceivedPackets: Sendable {
   var largest: UInt64? { largestReceived }
 
   /// Whether the packet must be dropped as processed before. Asked after its protection was removed.
-  func isDuplicate(_ number: UInt64) -> Bool { seen.contains(number) }
+  package func isDuplicate(_ number: UInt64) -> Bool { seen.contains(number) }
 
   /// Records a packet, all of whose frames have been processed.
-  mutating func received(_ number: UInt64, ackEliciting: Bool, ecn: ECN, now: Instant) {
+  package mutating func received(_ number: UInt64, ackEliciting: Bool, ecn: ECN, now: Instant) {
     // RFC 9000 §13.4.1: duplicate QUIC packets are not processed and
     // do not increase ECN counts
     guard seen.insert(number) else { return }
@@ -126,22 +126,22 @@ struct ReceivedPackets: Sendable {
   var hasUnacknowledged: Bool { unacknowledged > 0 }
 
   /// When an ACK must be sent at the latest; in the past when it is due now, nil when none is owed.
-  var ackDeadline: Instant? {
+  package var ackDeadline: Instant? {
     guard unacknowledged > 0 else { return nil }
     return isImmediate ? oldestUnacknowledged : oldestUnacknowledged + maxAckDelay
   }
 
   /// Asked once per batch of received packets.
-  func isAckDue(_ now: Instant) -> Bool {
+  package func isAckDue(_ now: Instant) -> Bool {
     guard unacknowledged > 0 else { return false }
     return isImmediate || oldestUnacknowledged + maxAckDelay <= now
   }
 
   /// The time since the largest packet arrived, for the ACK Delay field (RFC 9000 §13.2.5).
-  func ackDelay(_ now: Instant) -> Interval { max(now - largestReceivedTime, .zero) }
+  package func ackDelay(_ now: Instant) -> Interval { max(now - largestReceivedTime, .zero) }
 
   /// An ACK frame with every range (or as many of the newest as fit) has gone out.
-  mutating func ackSent() {
+  package mutating func ackSent() {
     largestAcknowledged = largestReceived
     unacknowledged = 0
     isImmediate = false

@@ -2,7 +2,7 @@
 /// acknowledged (RFC 9000 §13.3). Trivial and of 24 bytes: a log of them costs no reference counting.
 ///
 /// Values that can have changed since (limits, blocked offsets) are left out: the repair sends what holds then.
-enum SentFrame: Hashable, Sendable {
+package enum SentFrame: Hashable, Sendable {
   case crypto(offset: UInt64, length: UInt16)
   case stream(StreamID, offset: UInt64, length: UInt16, fin: Bool)
   /// An ACK frame whose Largest Acknowledged was this.
