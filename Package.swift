@@ -186,7 +186,7 @@ let package = Package(
         .product(name: "CryptoExtras", package: "swift-crypto"),
       ]),
     tests("Settings", ["Wire", "Settings"]),
-    tests("CBClient", ["Wire", "Ring", "DNS", "Identity", "Settings", "CBClient"]),
+    tests("CBClient", ["Wire", "Ring", "QUIC", "DNS", "Identity", "Settings", "CBClient"]),
     tests(
       "CBPoP",
       [

@@ -1,4 +1,5 @@
 import Foundation
+import QUIC
 import Settings
 import Testing
 import Wire

@@ -1,4 +1,5 @@
 import Foundation
+import QUIC
 import Settings
 import Testing
 import Wire
@@ -117,7 +118,7 @@ private let tls = "tls: {certificateFile: chain.pem, privateKeyFile: /k/key.pem}
   @Test func devNeedsNoFile() throws {
     let pop = try PoPSettings(path: nil, environment: ["CBR_CC": "newreno"], isDev: true)
     #expect(pop.tls == nil)
-    #expect(pop.transport.congestion == .newreno)
+    #expect(pop.transport.congestion == .newReno)
     #expect(
       pop.dev
         == .init(

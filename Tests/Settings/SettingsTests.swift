@@ -19,7 +19,7 @@ private let schema = Schema([
     "transport", "T.",
     [
       .value(
-        "congestion", .choice(["cubic", "newreno"], coming: ["bbrv3"]), default: "cubic", environment: "CBR_CC", "C."),
+        "congestion", .choice(["cubic", "newreno"]), default: "cubic", environment: "CBR_CC", "C."),
       .value("idleTimeout", .duration(.seconds(1)...(.seconds(60))), default: "30s", "I."),
     ]),
   .sections(
@@ -80,7 +80,7 @@ private func problems(_ text: String) -> [String] {
       idleTimeout: 3s
       transport:
         idleTimeout: 30
-        congestion: bbrv3
+        congestion: cubik
       colour: red
       """)
     #expect(
@@ -90,7 +90,7 @@ private func problems(_ text: String) -> [String] {
         "a.yaml:5: pop.addresses: expected a list, found '192.0.2.1:443'",
         "a.yaml:6: idleTimeout: unknown key; did you mean transport.idleTimeout?",
         "a.yaml:8: transport.idleTimeout: expected a duration such as 30s or 250ms, found '30'",
-        "a.yaml:9: transport.congestion: 'bbrv3' is not available in this build; valid are cubic, newreno",
+        "a.yaml:9: transport.congestion: expected one of cubic, newreno, found 'cubik'; did you mean cubic?",
         "a.yaml:10: colour: unknown key; valid here are name, pop, transport, tunnels",
       ])
   }

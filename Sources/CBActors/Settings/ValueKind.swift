@@ -13,8 +13,8 @@ public enum ValueKind: Sendable {
   case integer(ClosedRange<Int>)
   /// See ``Wire/Interval/init(settingsText:)``.
   case duration(ClosedRange<Interval>)
-  /// One of `valid`; `coming` are names that a later build will know.
-  case choice([String], coming: [String] = [])
+  /// One of these.
+  case choice([String])
   /// A domain name (RFC 1123 §2.1) or an IP address, without port.
   case host
   /// `host:port`, with IPv6 in brackets.
@@ -60,10 +60,9 @@ extension ValueKind {
       return unless(
         range.contains(interval),
         "a duration from \(range.lowerBound.settingsText) to \(range.upperBound.settingsText)")
-    case .choice(let valid, let coming):
+    case .choice(let valid):
       if valid.contains(text) { return nil }
       let list = valid.joined(separator: ", ")
-      if coming.contains(text) { return "\(quoted(text)) is not available in this build; valid are \(list)" }
       return "expected one of \(list), found \(quoted(text))" + didYouMean(nearest(to: text, in: valid))
     case .host: return unless(Self.isHost(text), "a domain name or an IP address")
     case .hostPort: return unless(Self.isHostPort(text), "host:port (IPv6 as [address]:port)")

@@ -334,11 +334,7 @@ extension QUIC.Configuration {
     keepAliveInterval = transport.keepAlive
     initialMTU = max(1_200, transport.initialMTU)
     maximumMTU = transport.maximumMTU
-    congestion =
-      switch transport.congestion {
-      case .cubic: .cubic
-      case .newreno: .newReno
-      }
+    congestion = transport.congestion
   }
 }
 

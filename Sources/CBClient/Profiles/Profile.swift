@@ -1,3 +1,4 @@
+public import QUIC
 public import Settings
 public import Wire
 
@@ -49,8 +50,7 @@ public struct Profile: Hashable, Sendable {
   }
 
   public struct Transport: Hashable, Sendable {
-    public enum Congestion: String, Hashable, Sendable, CaseIterable { case cubic, newreno }
-    public var congestion: Congestion
+    public var congestion: CongestionAlgorithm
     public var handshakeTimeout: Interval
     public var idleTimeout: Interval
     /// Nil sends no keep-alives.
@@ -148,7 +148,7 @@ extension Profile {
       scopes: settings.list("identity.scopes"))
     let keepAlive = settings.interval("transport.keepAlive")
     transport = Transport(
-      congestion: settings.text("transport.congestion").flatMap(Transport.Congestion.init) ?? .cubic,
+      congestion: settings.text("transport.congestion").flatMap(CongestionAlgorithm.init) ?? .cubic,
       handshakeTimeout: settings.interval("transport.handshakeTimeout"),
       idleTimeout: settings.interval("transport.idleTimeout"),
       keepAlive: keepAlive == .zero ? nil : keepAlive, initialMTU: settings.integer("transport.initialMTU"),

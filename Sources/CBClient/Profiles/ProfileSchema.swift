@@ -1,3 +1,4 @@
+import QUIC
 public import Settings
 import Wire
 
@@ -110,8 +111,10 @@ extension Profile {
     "transport", "The QUIC connection.",
     [
       .value(
-        "congestion", .choice(["cubic", "newreno"], coming: ["bbrv3", "bbr"]), default: "cubic",
-        environment: "CBR_CC", "The congestion controller: cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
+        "congestion", .choice(CongestionAlgorithm.allCases.map(\.rawValue)),
+        default: CongestionAlgorithm.cubic.rawValue,
+        environment: "CBR_CC",
+        "The congestion controller: bbrv3 (draft-ietf-ccwg-bbr), cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
       .value(
         "handshakeTimeout", .duration(.milliseconds(100)...(.seconds(120))), default: "10s",
         "How long a handshake may take."),

@@ -146,8 +146,10 @@ extension PoPSettings {
         "Where clients go on once connected: this PoP's own unicast address behind an anycast one, at most one of each "
           + "family. Listened on as well (RFC 9000 section 9.6)."),
       .value(
-        "congestion", .choice(["cubic", "newreno"], coming: ["bbrv3", "bbr"]), default: "cubic",
-        environment: "CBR_CC", "The congestion controller: cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
+        "congestion", .choice(CongestionAlgorithm.allCases.map(\.rawValue)),
+        default: CongestionAlgorithm.cubic.rawValue,
+        environment: "CBR_CC",
+        "The congestion controller: bbrv3 (draft-ietf-ccwg-bbr), cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
       .value(
         "idleTimeout", .duration(.seconds(1)...(.seconds(3600))), default: "30s",
         "Silence after which a connection counts as lost."),

@@ -37,11 +37,7 @@ extension QUIC.Configuration {
     handshakeTimeout = transport.handshakeTimeout
     maximumMTU = transport.maximumMTU
     preferredAddresses = transport.preferredAddresses
-    congestion =
-      switch transport.congestion {
-      case .cubic: .cubic
-      case .newreno: .newReno
-      }
+    congestion = transport.congestion
   }
 }
 

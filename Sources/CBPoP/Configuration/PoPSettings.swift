@@ -1,3 +1,4 @@
+public import QUIC
 public import Settings
 public import Wire
 
@@ -74,13 +75,12 @@ public struct PoPSettings: Hashable, Sendable {
   }
 
   public struct Transport: Hashable, Sendable {
-    public enum Congestion: String, Hashable, Sendable, CaseIterable { case cubic, newreno }
     public enum Retry: String, Hashable, Sendable { case never, always, underLoad = "under-load" }
     /// 0: one for each processor.
     public var rings: Int
     /// At most one of each family.
     public var preferredAddresses: [SocketAddress]
-    public var congestion: Congestion
+    public var congestion: CongestionAlgorithm
     public var idleTimeout: Interval
     public var handshakeTimeout: Interval
     /// The largest UDP payload in bytes.
@@ -275,7 +275,7 @@ extension PoPSettings.Transport {
   init(_ settings: ResolvedSettings) {
     rings = settings.integer("transport.rings")
     preferredAddresses = settings.list("transport.preferredAddresses").compactMap { SocketAddress($0) }
-    congestion = settings.text("transport.congestion").flatMap(Congestion.init) ?? .cubic
+    congestion = settings.text("transport.congestion").flatMap(CongestionAlgorithm.init) ?? .cubic
     idleTimeout = settings.interval("transport.idleTimeout")
     handshakeTimeout = settings.interval("transport.handshakeTimeout")
     maximumMTU = settings.integer("transport.maximumMTU")

@@ -2,12 +2,12 @@ import Wire
 
 /// Which congestion controller a connection runs.
 public enum CongestionAlgorithm: String, Sendable, CaseIterable {
-  /// RFC 9002 §7.
-  case newReno = "newreno"
-  /// RFC 9438, with the slow start of RFC 9406.
-  case cubic
   /// draft-ietf-ccwg-bbr.
   case bbrV3 = "bbrv3"
+  /// RFC 9438, with the slow start of RFC 9406.
+  case cubic
+  /// RFC 9002 §7.
+  case newReno = "newreno"
 }
 
 /// What one ACK, after loss detection, tells a congestion controller.
