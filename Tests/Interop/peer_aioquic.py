@@ -1,4 +1,4 @@
-"""HTTP/0.9 and HTTP/3 on aioquic, with cbquic's command line: peer_aioquic.py serve|get ADDRESS [switches] [NAME...]"""
+"""HTTP/0.9 and HTTP/3 on aioquic, with cbquic's command line."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""Debian's gtlsclient and gtlsserver, which are ngtcp2 with GnuTLS, with cbquic's command line. They speak HTTP/3 alone."""
+"""Debian's gtlsclient and gtlsserver, ngtcp2 with GnuTLS, with cbquic's command line. They speak HTTP/3 alone."""
 
 import os
 import shutil

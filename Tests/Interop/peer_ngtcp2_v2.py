@@ -1,4 +1,4 @@
-"""A server of HTTP/0.9 on ngtcp2 1.19, by way of webtransport-py: peer_ngtcp2_v2.py serve ADDRESS [switches]
+"""A server of HTTP/0.9 on ngtcp2 1.19, by way of webtransport-py, with cbquic's command line.
 
 It answers in the version that the client begins with, version 2 of RFC 9369 among them, which Debian's ngtcp2 does not
 know. It has no switch for going from one version to another, and its client begins in version 1 alone.

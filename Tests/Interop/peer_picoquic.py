@@ -1,4 +1,4 @@
-"""HTTP/0.9 and HTTP/3 on picoquic, by way of aiopquic, with cbquic's command line: peer_picoquic.py serve|get ADDRESS ...
+"""HTTP/0.9 and HTTP/3 on picoquic, by way of aiopquic, with cbquic's command line.
 
 As a server it speaks picoquic's own HTTP/3; aiopquic has no client of it, so there aioquic's HTTP/3 is put on
 picoquic's QUIC.
