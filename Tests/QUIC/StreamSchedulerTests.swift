@@ -11,14 +11,14 @@ struct StreamsFixture: ~Copyable {
 
   init(
     _ role: Role = .server, peerWindow: UInt64 = 1 << 40, peerData: UInt64 = 1 << 40, window: UInt64 = 10_000,
-    connectionWindow: UInt64 = 1 << 30
+    connectionWindow: UInt64 = 1 << 30, sendBuffers: Int = 1 << 30
   ) {
     streams = Streams(
       role: role,
       settings: Streams.Settings(
         windowBidiLocal: window, windowBidiRemote: window, windowUni: window, maximumStreamWindow: window * 16,
         connectionWindow: connectionWindow, maximumConnectionWindow: connectionWindow * 16, maxStreamsBidi: 2_000,
-        maxStreamsUni: 100, sendBufferLimit: 1 << 22),
+        maxStreamsUni: 100, sendBufferLimit: 1 << 22, connectionSendBufferLimit: sendBuffers),
       pool: ChunkPool())
     var peer = TransportParameters()
     peer.initialMaxData = peerData
@@ -38,9 +38,14 @@ struct StreamsFixture: ~Copyable {
   }
 
   mutating func write(_ id: StreamID, _ count: Int, finish: Bool = false) {
-    let bytes = [UInt8](repeating: 0x5a, count: count)
-    let taken = bytes.withUnsafeBytes { streams.write(id, $0, finish: finish) }
+    let taken = offer(id, count, finish: finish)
     precondition(taken == count)
+  }
+
+  /// Bytes taken of `count`.
+  mutating func offer(_ id: StreamID, _ count: Int, finish: Bool = false) -> Int {
+    let bytes = [UInt8](repeating: 0x5a, count: count)
+    return bytes.withUnsafeBytes { streams.write(id, $0, finish: finish) }
   }
 
   /// What one packet of `size` bytes carries.
@@ -131,6 +136,41 @@ extension StreamPriority {
     let counts = fixture.serve(960)
     #expect(counts[endless] == 900)
     #expect(tunnels.allSatisfy { counts[$0] == 20 })
+  }
+
+  /// A peer that asks for much on many streams and acknowledges nothing costs little a stream, and once it does
+  /// acknowledge, every writer goes on.
+  @Test func allStreamsTogetherHoldNoMoreThanTheConnectionMay() throws {
+    let bound = 10 * ChunkPool.chunkSize
+    var fixture = StreamsFixture(sendBuffers: bound)
+    let ids = (0..<30).map { _ in fixture.streams.open(.bidirectional)! }
+    #expect(fixture.offer(ids[0], 1 << 18, finish: true) == 1 << 18)
+    for id in ids.dropFirst() {
+      #expect(fixture.streams.writableBytes(id) == ChunkPool.chunkSize)
+      #expect(fixture.offer(id, 1 << 18, finish: true) == ChunkPool.chunkSize)
+      #expect(fixture.streams.writableBytes(id) == 0)
+    }
+    #expect(fixture.streams.pool.sending == 16 + 29)
+    var written = Dictionary(uniqueKeysWithValues: ids.map { ($0, $0 == ids[0] ? 1 << 18 : ChunkPool.chunkSize) })
+    var finished: Set<StreamID> = []
+    var mostChunks = 0
+    while finished.count < ids.count {
+      let sent = fixture.packet()
+      try #require(!sent.isEmpty, "a writer was not told of room")
+      for case .stream(let id, let offset, let length, let fin) in sent {
+        fixture.streams.acknowledged(id, offset: offset, length: length, fin: fin, events: &fixture.events)
+      }
+      for event in fixture.drained() {
+        if case .streamFinished(let id) = event { finished.insert(id) }
+        guard case .streamWritable(let id) = event else { continue }
+        written[id]! += fixture.offer(id, (1 << 18) - written[id]!, finish: true)
+      }
+      mostChunks = max(mostChunks, fixture.streams.pool.sending)
+    }
+    // As many bytes as a chunk has may lie in two.
+    #expect(mostChunks <= 16 + 2 * 30)
+    #expect(written.values.allSatisfy { $0 == 1 << 18 })
+    #expect(fixture.streams.pool.sending == 0)
   }
 
   @Test func aChangeOfPriorityTakesEffectAtOnce() {

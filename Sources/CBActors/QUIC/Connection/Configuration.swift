@@ -24,6 +24,8 @@ public struct Configuration: Sendable {
   public var maxStreamsUni: UInt64 = 100
   /// Bytes that a writer may have buffered on one stream, unacknowledged ones included.
   public var sendBufferLimit = 2 << 20
+  /// The same over all streams of a connection: beyond it, each may have no more than 16 KiB.
+  public var connectionSendBufferLimit = 16 << 20
 
   /// max_datagram_frame_size (RFC 9221 §3); 0 takes no datagrams.
   public var maxDatagramFrameSize: UInt64 = 65_535

@@ -273,6 +273,7 @@ extension Streams.Settings {
       maximumConnectionWindow: configuration.maximumConnectionWindow,
       maxStreamsBidi: min(configuration.maxStreamsBidi, FrameType.maximumStreamCount),
       maxStreamsUni: min(configuration.maxStreamsUni, FrameType.maximumStreamCount),
-      sendBufferLimit: max(configuration.sendBufferLimit, 1))
+      sendBufferLimit: max(configuration.sendBufferLimit, 1),
+      connectionSendBufferLimit: configuration.connectionSendBufferLimit)
   }
 }

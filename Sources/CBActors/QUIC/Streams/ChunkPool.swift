@@ -7,6 +7,8 @@ final class ChunkPool {
   private let retained: Int
   private var free: [UnsafeMutableRawPointer] = []
   private var inUse = 0
+  /// Chunks in use that hold what we send.
+  private(set) var sending = 0
 
   /// Keeps at most `retained` chunks for reuse.
   init(retained: Int = 32) { self.retained = retained }
@@ -16,6 +18,16 @@ final class ChunkPool {
   func take() -> UnsafeMutableRawPointer {
     inUse += 1
     return free.popLast() ?? .allocate(byteCount: Self.chunkSize, alignment: 64)
+  }
+
+  func takeForSending() -> UnsafeMutableRawPointer {
+    sending += 1
+    return take()
+  }
+
+  func giveFromSending(_ chunk: UnsafeMutableRawPointer) {
+    sending -= 1
+    give(chunk)
   }
 
   func give(_ chunk: UnsafeMutableRawPointer) {

@@ -22,7 +22,7 @@ struct SendBuffer: ~Copyable {
   deinit {
     var index = 0
     while index < chunks.count {
-      if let chunk = chunks[index] { pool.give(chunk) }
+      if let chunk = chunks[index] { pool.giveFromSending(chunk) }
       index += 1
     }
   }
@@ -40,7 +40,7 @@ struct SendBuffer: ~Copyable {
       if chunks.count == 0 { chunkBase = writtenEnd }
       let position = Int(writtenEnd - chunkBase)
       let index = position / ChunkPool.chunkSize
-      if index == chunks.count { chunks.append(pool.take()) }
+      if index == chunks.count { chunks.append(pool.takeForSending()) }
       let within = position % ChunkPool.chunkSize
       let size = min(source.count, ChunkPool.chunkSize - within)
       (chunks[index]! + within).copyMemory(from: source.baseAddress!, byteCount: size)
@@ -115,7 +115,7 @@ struct SendBuffer: ~Copyable {
   private mutating func releaseChunks() {
     while chunks.count > 0 {
       guard isEmpty || chunkBase + UInt64(ChunkPool.chunkSize) <= acknowledgedEnd else { return }
-      if let chunk = chunks.removeFirst() { pool.give(chunk) }
+      if let chunk = chunks.removeFirst() { pool.giveFromSending(chunk) }
       chunkBase += UInt64(ChunkPool.chunkSize)
     }
   }

@@ -18,13 +18,20 @@ extension Streams {
 
   mutating func write(_ id: StreamID, _ bytes: UnsafeRawBufferPointer, finish: Bool) -> Int {
     guard let stream = table.find(id) else { return bytes.count }
-    let count = stream.pointee.send.write(bytes, finish: finish, limit: settings.sendBufferLimit)
+    let count = stream.pointee.send.write(bytes, finish: finish, limit: sendLimit)
     reschedule(stream)
     return count
   }
 
   func writableBytes(_ id: StreamID) -> Int {
-    table.peek(id)?.pointee.send.writableBytes(limit: settings.sendBufferLimit) ?? settings.sendBufferLimit
+    table.peek(id)?.pointee.send.writableBytes(limit: sendLimit) ?? settings.sendBufferLimit
+  }
+
+  /// Bytes that one stream may have buffered now. A peer that opens many streams and acknowledges nothing makes us hold
+  /// little for each, while every stream, however late it came, can still send.
+  var sendLimit: Int {
+    pool.sending * ChunkPool.chunkSize < settings.connectionSendBufferLimit
+      ? settings.sendBufferLimit : min(settings.sendBufferLimit, ChunkPool.chunkSize)
   }
 
   mutating func read(_ id: StreamID, _ body: (UnsafeRawBufferPointer, Bool) -> Int) -> StreamRead {

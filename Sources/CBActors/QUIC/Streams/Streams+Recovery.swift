@@ -5,7 +5,7 @@ extension Streams {
   ) {
     guard let stream = table.find(id) else { return }
     let outcome = stream.pointee.send.acknowledge(
-      offset..<offset + UInt64(length), fin: fin, limit: settings.sendBufferLimit)
+      offset..<offset + UInt64(length), fin: fin, limit: sendLimit)
     switch outcome {
     case .nothing: break
     case .writable: events.append(.streamWritable(id))

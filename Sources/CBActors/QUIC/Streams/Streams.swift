@@ -21,6 +21,8 @@ struct Streams: ~Copyable {
     var maxStreamsUni: UInt64
     /// Bytes that one stream's writer may have buffered, unacknowledged ones included.
     var sendBufferLimit: Int
+    /// The same over all streams, beyond which each may have as many as a chunk has.
+    var connectionSendBufferLimit: Int
   }
 
   var table = StreamTable()
