@@ -91,13 +91,21 @@ class Lines:
                 self.changed.wait(left)
 
 
+def other_issuer(pop):
+    return f"""
+    - name: other
+      issuer: {pop.issuer}
+      audience: [cloudbridge]"""
+
+
 class PoP:
-    def __init__(self, directory, settings=""):
+    def __init__(self, directory, settings="", name="test1", state=None, trusts=None):
+        """`state` is where another PoP keeps its keys, and `trusts` another whose users are welcome here."""
         self.directory = directory
         self.quic_port = free_port(socket.SOCK_DGRAM)
         self.issuer_port = free_port()
         self.dns_port = free_port()
-        self.state = directory / "pop-state"
+        self.state = state or directory / "pop-state"
         self.ca = self.state / "ca.pem"
         secret = directory / "hmac.key"
         secret.write_text(HMAC_SECRET)
@@ -105,7 +113,7 @@ class PoP:
         self.config = directory / "cbpop.yaml"
         self.config.write_text(
             f"""
-name: test1
+name: {name}
 listen: ["127.0.0.1:{self.quic_port}"]
 identity:
   profiles:
@@ -113,7 +121,7 @@ identity:
       issuer: {HMAC_ISSUER}
       audience: [cloudbridge]
       algorithms: [HS256]
-      hmacSecretFile: {secret}
+      hmacSecretFile: {secret}{trusts and other_issuer(trusts) or ""}
 policy:
   allowPrefixes: [127.0.0.0/8]
   denyPrefixes: [127.66.0.0/16]

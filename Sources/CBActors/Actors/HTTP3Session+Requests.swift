@@ -16,9 +16,11 @@ extension HTTP3Session {
   /// What has come so far, came before the client's handshake was complete: it may be a replay (RFC 8470 §4).
   public var isInEarlyData: Bool { role == .server && !quic.isHandshakeComplete }
 
-  /// Sends a request; nil when the peer's stream limit is reached or the connection is gone.
+  /// Sends a request; nil when the peer's stream limit is reached. Throws `HTTP3.SendError`: `.goingAway` and `.closed`
+  /// when the request belongs on another connection.
   public func request(_ fields: HeaderList, finish: Bool, handler: any RequestStreamHandler) throws -> StreamID? {
-    guard closeReason == nil, let stream = try http.sendRequest(fields, finish: finish, on: &quic) else { return nil }
+    guard closeReason == nil else { throw SendError.closed }
+    guard let stream = try http.sendRequest(fields, finish: finish, on: &quic) else { return nil }
     bind(stream, to: handler)
     markDirty()
     return stream
