@@ -91,16 +91,26 @@ class Lines:
                 self.changed.wait(left)
 
 
+def other_issuer(pop):
+    return f"""
+    - name: other
+      issuer: {pop.issuer}
+      audience: [cloudbridge]"""
+
+
 class PoP:
-    def __init__(self, directory, settings="", listen="127.0.0.1", prefix=(), environment=None):
-        """`prefix` is a command that runs it elsewhere, `environment` what it gets besides this process's own."""
+    def __init__(
+        self, directory, settings="", name="test1", listen="127.0.0.1", state=None, trusts=None, prefix=(), environment=None
+    ):
+        """`state` is where another PoP keeps its keys, and `trusts` another whose users are welcome here; `prefix` is a
+        command that runs it elsewhere, `environment` what it gets besides this process's own."""
         self.directory = directory
         self.prefix = prefix
         self.environment = environment or {}
         self.quic_port = free_port(socket.SOCK_DGRAM)
         self.issuer_port = free_port()
         self.dns_port = free_port()
-        self.state = directory / "pop-state"
+        self.state = state or directory / "pop-state"
         self.ca = self.state / "ca.pem"
         secret = directory / "hmac.key"
         secret.write_text(HMAC_SECRET)
@@ -108,7 +118,7 @@ class PoP:
         self.config = directory / "cbpop.yaml"
         self.config.write_text(
             f"""
-name: test1
+name: {name}
 listen: ["{listen}:{self.quic_port}"]
 identity:
   profiles:
@@ -116,7 +126,7 @@ identity:
       issuer: {HMAC_ISSUER}
       audience: [cloudbridge]
       algorithms: [HS256]
-      hmacSecretFile: {secret}
+      hmacSecretFile: {secret}{trusts and other_issuer(trusts) or ""}
 policy:
   allowPrefixes: [127.0.0.0/8]
   denyPrefixes: [127.66.0.0/16]

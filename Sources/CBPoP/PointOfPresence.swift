@@ -48,7 +48,8 @@ public struct PointOfPresence: Service {
     self.keyLogFile = keyLogFile
   }
 
-  /// Serves until the service group shuts down, then drains: GOAWAY, a wait for open tunnels, close.
+  /// Serves until the service group shuts down, then drains: refuses new connections, sends clients elsewhere (GOAWAY), and
+  /// gives open tunnels `limits.drainTimeout` to end.
   public func run() async throws {
     let pages = try settings.pagesDirectory.map { try PageDirectory($0) }
     let qlogs = try settings.transport.qlogDirectory.map { try QLogDirectory($0) }
@@ -200,13 +201,19 @@ public struct PointOfPresence: Service {
     try? await gracefulShutdown()
     reporting.cancel()
     logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
-    for endpoint in endpoints { await endpoint.goAway() }
+    for endpoint in endpoints { await endpoint.drain() }
     let end = ContinuousClock.now + .nanoseconds(settings.limits.drainTimeout.nanoseconds)
-    while limits.usage.tunnels > 0, ContinuousClock.now < end, !Task.isCancelled {
+    while await connectionCount(endpoints) > 0, ContinuousClock.now < end, !Task.isCancelled {
       try? await Task.sleep(for: .milliseconds(50))
     }
     await PoPReport(endpoints, counters).write(to: logger)
     for endpoint in endpoints { await endpoint.stop() }
+  }
+
+  private func connectionCount(_ endpoints: [QUICEndpoint]) async -> Int {
+    var count = 0
+    for endpoint in endpoints { count += await endpoint.connectionCount }
+    return count
   }
 
   private func resolverConfiguration() throws -> StubResolver.Configuration {

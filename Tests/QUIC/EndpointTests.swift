@@ -177,6 +177,27 @@ final class EndpointPair {
     #expect(pair.endpoint.tokensRefused > 0)
   }
 
+  @Test func aServerThatEndsRefusesNewConnectionsAndKeepsTheOthers() throws {
+    let pair = try EndpointPair(configuration(.underLoad(halfOpen: 0)))
+    pair.endpoint.refusesConnections = true
+    for datagram in pair.fromClient() { pair.toClient(pair.route(datagram).1) }
+    guard case .closed(.peerTransport(let error))? = pair.clientEvents.last else {
+      Issue.record("\(pair.clientEvents)")
+      return
+    }
+    #expect(error.code == .connectionRefused)
+    #expect(pair.endpoint.count == 0)
+
+    let other = try EndpointPair(configuration(.never))
+    other.run()
+    other.endpoint.refusesConnections = true
+    let routed = other.endpoint.count
+    other.now += .seconds(1)
+    other.run()
+    #expect(other.endpoint.count == routed)
+    #expect(other.replies == 0)
+  }
+
   /// A pair that has met once, with the token that the server gave.
   private func acquainted() throws -> (EndpointPair, [UInt8]) {
     let pair = try EndpointPair(configuration(.always))

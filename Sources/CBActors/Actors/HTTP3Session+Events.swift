@@ -1,6 +1,7 @@
 import HTTP3
 import QUIC
 import QUICTLS
+import Ring
 
 /// What the two cores say, told to whom it concerns.
 extension HTTP3Session {
@@ -21,10 +22,10 @@ extension HTTP3Session {
         handshakeEnded()
         let (isResumed, earlyData) = (quic.isResumed, quic.earlyData)
         endpoint.assumeIsolated { $0.handshakeCompleted(isResumed: isResumed, earlyData: earlyData) }
-        http.start(on: &quic)
+        startHTTP()
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
-        if role == .server || remembered != nil { http.start(on: &quic) }
+        if role == .server || remembered != nil { startHTTP() }
       case .pathChanged(let path):
         choose(path.local)
         if role == .client { endpoint.assumeIsolated { $0.expectResets(from: path.remote, for: self) } }
@@ -39,6 +40,11 @@ extension HTTP3Session {
       deliverHTTPEvents()
     }
     deliverHTTPEvents()
+  }
+
+  private func startHTTP() {
+    http.start(on: &quic)
+    announceShutdown()
   }
 
   private func deliverHTTPEvents() {
@@ -76,7 +82,8 @@ extension HTTP3Session {
             early.append((stream, Array(payload)))
           }
         }
-      case .goAway, .requestsAvailable, .datagramsSendable, .connectionError, .closed: break
+      case .goAway: wakeGoingAwayWaiters()
+      case .requestsAvailable, .datagramsSendable, .connectionError, .closed: break
       }
     }
   }
@@ -141,6 +148,9 @@ extension HTTP3Session {
     readyWaiters = []
     for waiter in closedWaiters { waiter.resume() }
     closedWaiters = []
+    wakeGoingAwayWaiters()
+    shutdownTimer?.cancel()
+    shutdownTimer = nil
     delegate?.session(self, closed: reason)
     delegate = nil
   }

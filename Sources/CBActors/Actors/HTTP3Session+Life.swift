@@ -19,12 +19,8 @@ extension HTTP3Session {
     markDirty()
   }
 
-  /// Tells the peer to send no new requests here (RFC 9114 §5.2).
-  public func goAway() {
-    guard closeReason == nil else { return }
-    http.goAway(final: true, on: &quic)
-    markDirty()
-  }
+  /// Why the connection has ended; nil while it has not.
+  public var endReason: CloseReason? { closeReason }
 
   /// Returns when the connection has ended.
   public func waitUntilClosed() async -> CloseReason {

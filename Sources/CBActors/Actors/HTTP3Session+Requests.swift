@@ -19,9 +19,11 @@ extension HTTP3Session {
   /// Requests are being served, or their answers have not all arrived.
   public var isServing: Bool { !handlers.isEmpty }
 
-  /// Sends a request; nil when the peer's stream limit is reached or the connection is gone.
+  /// Sends a request; nil when the peer's stream limit is reached. Throws `HTTP3.SendError`: `.goingAway` and `.closed`
+  /// when the request belongs on another connection.
   public func request(_ fields: HeaderList, finish: Bool, handler: any RequestStreamHandler) throws -> StreamID? {
-    guard closeReason == nil, let stream = try http.sendRequest(fields, finish: finish, on: &quic) else { return nil }
+    guard closeReason == nil else { throw SendError.closed }
+    guard let stream = try http.sendRequest(fields, finish: finish, on: &quic) else { return nil }
     bind(stream, to: handler)
     markDirty()
     return stream

@@ -36,6 +36,9 @@ public actor HTTP3Session {
   let remembered: HTTP3.Settings?
   var readyWaiters: [CheckedContinuation<Void, any Error>] = []
   var closedWaiters: [CheckedContinuation<Void, Never>] = []
+  var shutdown = Shutdown.none
+  var shutdownTimer: RingTimer?
+  var goingAwayWaiters: [CheckedContinuation<Void, Never>] = []
 
   /// Datagrams that overtook their request (RFC 9297 §2.1 lets a receiver keep them for about a round trip).
   var early: [(stream: StreamID, payload: [UInt8])] = []
@@ -125,6 +128,7 @@ public actor HTTP3Session {
     }
     // A write may have found room only now, and sending may have ended the connection.
     deliverEvents()
+    if http.isGoingAway { closeIfDrained() }
     if blocked { endpoint.assumeIsolated { $0.sessionIsBlocked(self) } }
     if quic.isDrained {
       timer?.cancel()

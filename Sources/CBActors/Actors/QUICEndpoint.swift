@@ -133,19 +133,25 @@ public actor QUICEndpoint {
   /// Takes note of the endpoints, itself among them, that share its address, by the index of their rings.
   public func join(_ endpoints: [QUICEndpoint]) { siblings = endpoints }
 
-  /// Closes every connection, waits until each has said so, and closes the socket.
+  /// Begins to end gracefully: refuses new connections, and tells every client to take its next requests elsewhere
+  /// (RFC 9114 §5.2). Connections end when their requests have; ``stop()`` ends those that are left.
+  public func drain() {
+    core.refusesConnections = true
+    for session in sessions.values { session.assumeIsolated { $0.drain() } }
+  }
+
+  /// Connections that there are, those included that have ended and must still be known for a while.
+  public var connectionCount: Int { sessions.count }
+
+  /// Closes every connection, waits until each has said so, and closes the sockets.
   public func stop() async {
+    core.refusesConnections = true
     for session in sessions.values { await session.close() }
     if !sessions.isEmpty { await withCheckedContinuation { stoppedWaiters.append($0) } }
     for socket in sockets { socket.close() }
     sockets = []
     abandonment?.cancel()
     siblings = []
-  }
-
-  /// Tells every client to take its next requests elsewhere (RFC 9114 §5.2).
-  public func goAway() {
-    for session in sessions.values { session.assumeIsolated { $0.goAway() } }
   }
 
   /// Opens a connection. It is usable after ``HTTP3Session/ready()``.

@@ -44,3 +44,16 @@ public enum RequestStreamEnd: Error, Hashable, Sendable {
   /// The connection below is gone.
   case connectionClosed(CloseReason)
 }
+
+extension Error {
+  /// The request that ended so was certainly not processed, and belongs on another connection: the server has rejected it
+  /// (RFC 9114 §4.1.1: "The client can treat requests rejected by the server as though they had never been sent at all"),
+  /// by its code or by the identifier of its GOAWAY, or it was never sent.
+  public var leavesRequestUnprocessed: Bool {
+    switch self as any Error {
+    case SendError.goingAway, SendError.closed: true
+    case RequestStreamEnd.reset(let code): HTTP3.ErrorCode(rawValue: code) == .requestRejected
+    default: false
+    }
+  }
+}

@@ -38,9 +38,9 @@ public actor TCPTunnel {
   /// - Parameters:
   ///   - stream: the request's at a PoP; nil at a client, which opens one with ``request(_:)``.
   ///   - idleTimeout: silence both ways after which the tunnel ends.
-  ///   - onEnd: called once on the ring, however the tunnel ends.
+  ///   - onEnd: called once on the ring, however the tunnel ends. A client gives it to ``attach(_:first:onEnd:)``.
   public init(
-    session: HTTP3Session, stream: StreamID?, idleTimeout: Interval, onEnd: @escaping @Sendable (Traffic) -> Void
+    session: HTTP3Session, stream: StreamID?, idleTimeout: Interval, onEnd: (@Sendable (Traffic) -> Void)? = nil
   ) {
     ring = session.ring
     self.session = session
@@ -103,11 +103,19 @@ public actor TCPTunnel {
 
   /// Binds the application's connection to the agreed tunnel, and lets bytes flow.
   ///
-  /// - Parameter first: what the application sent ahead; at most a few hundred bytes, so it fits the stream's window.
-  public func attach(_ connection: RingBound<TCPConnection>, first: [UInt8]) {
+  /// - Parameters:
+  ///   - first: what the application sent ahead; at most a few hundred bytes, so it fits the stream's window.
+  ///   - onEnd: called once on the ring, however the tunnel ends; at once if it has ended already.
+  public func attach(
+    _ connection: RingBound<TCPConnection>, first: [UInt8], onEnd: @escaping @Sendable (Traffic) -> Void
+  ) {
     let connection = connection.value
-    guard !isOver, let stream else { return connection.abort() }
+    guard !isOver, let stream else {
+      connection.abort()
+      return onEnd(traffic)
+    }
     self.connection = connection
+    self.onEnd = onEnd
     if !first.isEmpty {
       session.assumeIsolated { session in first.withUnsafeBytes { _ = session.send($0, finish: false, on: stream) } }
     }

@@ -21,6 +21,8 @@ public enum ClientEvent: Hashable, Codable, Sendable {
   /// - Parameter pop: the PoP's name, where there is one.
   case stateChanged(ConnectionState, pop: String?)
   case connectionLost(reason: String)
+  /// The PoP takes no new tunnels and a new connection is being opened; the tunnels that there are go on for a while.
+  case popLeaving(pop: String)
   /// The next attempt begins after `seconds`; `attempt` counts from 1 since the loss.
   case reconnecting(seconds: Double, attempt: Int, reason: String)
   case tunnelOpened(name: String, listen: String, target: String)

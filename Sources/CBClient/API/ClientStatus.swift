@@ -26,7 +26,7 @@ public struct PoPCandidate: Hashable, Codable, Sendable {
 
 public enum ConnectionState: String, Codable, Sendable, CaseIterable {
   case disconnected, connecting, connected
-  /// The connection was lost and comes back by itself; the local listeners stay.
+  /// The connection was lost, or the PoP is going away, and another is being opened; the local listeners stay.
   case reconnecting
   case disconnecting
 }

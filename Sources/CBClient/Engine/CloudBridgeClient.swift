@@ -226,10 +226,24 @@ actor CloudBridgeClient: ClientEngine {
   // MARK: Ping and get
 
   func ping(host: String?, sequence: Int) async throws(ClientError) -> PingReply {
-    let connected = try await link.session()
-    guard let host else {
-      let began = ContinuousClock.now
-      do {
+    guard let host else { return try await pingPoP(sequence) }
+    let target = Profile.HostPort(host) ?? Profile.HostPort(host: host, port: 443)
+    guard let parsed = ProxyDestination.Host(target.host.utf8) else {
+      throw ClientError(.usage, "'\(host)' is no host or host:port")
+    }
+    let began = ContinuousClock.now
+    let tunnel = try await flows.openTCP(to: ProxyDestination(parsed, port: target.port))
+    let elapsed = ContinuousClock.now - began
+    await tunnel.abandon()
+    return PingReply(sequence: sequence, target: "\(target)", rttMilliseconds: elapsed / .milliseconds(1))
+  }
+
+  /// Measures a request that the PoP answers itself.
+  private func pingPoP(_ sequence: Int) async throws(ClientError) -> PingReply {
+    do {
+      let profile = profile
+      return try await link.onSession { connected in
+        let began = ContinuousClock.now
         let answer = try await BufferedExchange.perform(
           [
             ":method": "HEAD", ":scheme": "https",
@@ -241,23 +255,14 @@ actor CloudBridgeClient: ClientEngine {
         return PingReply(
           sequence: sequence, target: "\(connected.name) (\(connected.candidate.address))",
           rttMilliseconds: (ContinuousClock.now - began) / .milliseconds(1))
-      } catch let error as ClientError {
-        throw error
-      } catch is CancellationError {
-        throw ClientError(.cancelled, "cancelled")
-      } catch {
-        throw ClientError(.connectionLost, "no answer from \(connected.name)")
       }
+    } catch let error as ClientError {
+      throw error
+    } catch is CancellationError {
+      throw ClientError(.cancelled, "cancelled")
+    } catch {
+      throw ClientError(.connectionLost, "no answer from the PoP")
     }
-    let target = Profile.HostPort(host) ?? Profile.HostPort(host: host, port: 443)
-    guard let parsed = ProxyDestination.Host(target.host.utf8) else {
-      throw ClientError(.usage, "'\(host)' is no host or host:port")
-    }
-    let began = ContinuousClock.now
-    let tunnel = try await flows.openTCP(to: ProxyDestination(parsed, port: target.port)) { _ in }
-    let elapsed = ContinuousClock.now - began
-    await tunnel.abandon()
-    return PingReply(sequence: sequence, target: "\(target)", rttMilliseconds: elapsed / .milliseconds(1))
   }
 
   func get(_ request: GetRequest) async throws(ClientError) -> GetResponse {
@@ -292,6 +297,7 @@ extension ClientLog {
     switch event {
     case .stateChanged(let state, let pop): write(.notice, "link", state.rawValue + (pop.map { " (\($0))" } ?? ""))
     case .connectionLost: break
+    case .popLeaving(let pop): write(.notice, "link", "\(pop) is going away: new tunnels open elsewhere")
     case .reconnecting(let seconds, let attempt, let reason):
       write(.info, "link", "attempt \(attempt) in \(String(format: "%.1f", seconds)) s: \(reason)")
     case .tunnelOpened, .tunnelClosed: break

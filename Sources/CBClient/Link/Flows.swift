@@ -11,18 +11,21 @@ struct Flows: Sendable {
   let report: @Sendable (ClientEvent) -> Void
 
   /// Opens a TCP tunnel; it is open when this returns.
-  func openTCP(
-    to destination: ProxyDestination, onEnd: @escaping @Sendable (TCPTunnel.Traffic) -> Void
-  ) async throws(ClientError) -> TCPTunnel {
+  func openTCP(to destination: ProxyDestination) async throws(ClientError) -> TCPTunnel {
     let target = try Self.target(destination)
-    let connected = try await link.session()
-    let tunnel = TCPTunnel(session: connected.session, stream: nil, idleTimeout: .infinite, onEnd: onEnd)
     do {
-      let response = try await tunnel.request(ConnectTCP.request(target))
-      try ConnectTCP.accept(response)
-      return tunnel
+      return try await link.onSession { connected in
+        let tunnel = TCPTunnel(session: connected.session, stream: nil, idleTimeout: .infinite)
+        do {
+          let response = try await tunnel.request(ConnectTCP.request(target))
+          try ConnectTCP.accept(response)
+          return tunnel
+        } catch {
+          await tunnel.abandon()
+          throw error
+        }
+      }
     } catch {
-      await tunnel.abandon()
       throw explain(error, destination)
     }
   }
@@ -33,18 +36,34 @@ struct Flows: Sendable {
     onEnd: @escaping @Sendable (ClientError?) -> Void
   ) async throws(ClientError) -> UDPFlow {
     let target = try Self.target(destination)
-    let connected = try await link.session()
-    let flow = UDPFlow(session: connected.session, receive: receive) { result in
-      switch result {
-      case .success: onEnd(nil)
-      case .failure(let error): onEnd(explain(error, destination))
-      }
-    }
+    let flow = UDPFlow(
+      ring: link.ring, receive: receive,
+      onRejected: { flow in
+        Task {
+          do {
+            try await open(flow, to: target)
+          } catch {
+            await flow.fail(error)
+          }
+        }
+      },
+      onEnd: { result in
+        switch result {
+        case .success: onEnd(nil)
+        case .failure(let error): onEnd(explain(error, destination))
+        }
+      })
     do {
-      try await flow.open(ConnectUDP.request(connected.template, target))
+      try await open(flow, to: target)
       return flow
     } catch {
       throw explain(error, destination)
+    }
+  }
+
+  private func open(_ flow: UDPFlow, to target: Target) async throws {
+    try await link.onSession { connected in
+      try await flow.open(ConnectUDP.request(connected.template, target), on: connected.session)
     }
   }
 
@@ -74,6 +93,7 @@ struct Flows: Sendable {
     case TunnelError.noStream: ClientError(.refused, "the PoP allows no more tunnels at once")
     case RequestStreamEnd.reset(let code):
       ClientError(.connectionLost, "the PoP gave the tunnel to \(destination) up (0x\(String(code, radix: 16)))")
+    case SendError.goingAway, SendError.closed: ClientError(.connectionLost, "the PoP is going away")
     case RequestStreamEnd.connectionClosed(let reason): ClientError(.connectionLost, reason.explanation)
     case is CancellationError: ClientError(.cancelled, "cancelled")
     default: ClientError(.failure, "\(error)")

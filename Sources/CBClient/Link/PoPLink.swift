@@ -11,7 +11,9 @@ import Wire
 /// The client's one connection to a PoP, kept up for as long as it is wanted.
 ///
 /// When the connection is lost, the link opens it anew by itself, waiting longer after each failure, with
-/// jitter. Whoever asks for the session meanwhile waits a while for it.
+/// jitter. When the PoP says that it is going away (RFC 9114 §5.2), the link opens another connection at once, to another
+/// PoP if there is one, and leaves the old one to the tunnels that it carries. Whoever asks for the session meanwhile waits
+/// a while for it.
 actor PoPLink {
   nonisolated let ring: RingExecutor
   nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
@@ -24,6 +26,8 @@ actor PoPLink {
   private let report: @Sendable (ClientEvent) -> Void
 
   private var current: Connected?
+  /// Connections whose PoPs take no new requests, until they end.
+  private var leaving: [Connected] = []
   private var wanted: Wanted?
   private var reconnecting: Task<Void, Never>?
   private var waiters: [Int: CheckedContinuation<Connected?, Never>] = [:]
@@ -85,11 +89,13 @@ actor PoPLink {
     wanted = nil
     reconnecting?.cancel()
     reconnecting = nil
-    guard let connected = current else { return setState(.disconnected, pop: nil) }
-    setState(.disconnecting, pop: connected.name)
+    let open = leaving + (current.map { [$0] } ?? [])
+    guard let last = open.last else { return setState(.disconnected, pop: nil) }
+    setState(.disconnecting, pop: last.name)
     current = nil
-    await connected.session.close()
-    _ = await connected.session.waitUntilClosed()
+    leaving = []
+    for connected in open { await connected.session.close() }
+    for connected in open { _ = await connected.session.waitUntilClosed() }
     setState(.disconnected, pop: nil)
   }
 
@@ -104,12 +110,16 @@ actor PoPLink {
           hint: "known are: " + all.map { "\($0.name) (\($0.address))" }.joined(separator: ", "))
       }
     }
+    // A PoP that is going away refuses, unless another process has taken its place: it is asked last.
+    let left = Set(leaving.map(\.candidate.address))
+    let last = (candidates.map(\.priority).max() ?? 0) + 1
+    for index in candidates.indices where left.contains(candidates[index].address) { candidates[index].priority = last }
     let secret = try await token(false)
     let earlyRequest: PoPFinder.EarlyRequest = { Self.sessionRequest(secret, authority: $0) }
     let found = try await finder.connectToNearest(of: candidates, early: earlyRequest)
     do throws(ClientError) {
       let name = try await signIn(found)
-      guard wanted != nil else { throw ClientError(.cancelled, "disconnected") }
+      guard wanted != nil, !Task.isCancelled else { throw ClientError(.cancelled, "disconnected") }
       let template: URITemplate
       do throws(URITemplate.Invalid) {
         template = try URITemplate(profile.connectUDPTemplate(for: found.candidate.name))
@@ -178,6 +188,7 @@ actor PoPLink {
     setState(.connected, pop: connected.name)
     wake(connected)
     Task {
+      if await connected.session.waitUntilGoingAway() { self.leave(connected) }
       let reason = await connected.session.waitUntilClosed()
       self.lost(connected, reason)
     }
@@ -186,24 +197,47 @@ actor PoPLink {
   // MARK: Reconnecting
 
   private func lost(_ connected: Connected, _ reason: CloseReason) {
-    guard current?.session === connected.session else { return }
+    let wasLeaving = leaving.contains { $0.session === connected.session }
+    leaving.removeAll { $0.session === connected.session }
+    guard current?.session === connected.session else {
+      // Its successor may listen at the same address from now on.
+      if wasLeaving, current == nil, wanted != nil { reconnect(reason.explanation, after: .zero) }
+      return
+    }
     current = nil
     lastError = reason.explanation
     logger.warning("connection lost: \(reason.explanation)")
     report(.connectionLost(reason: reason.explanation))
     guard wanted != nil else { return setState(.disconnected, pop: nil) }
     setState(.reconnecting, pop: connected.name)
-    reconnecting = Task { await self.reconnect(reason.explanation) }
+    reconnect(reason.explanation, after: profile.reconnect.initialDelay)
   }
 
-  private func reconnect(_ firstReason: String) async {
+  /// The PoP takes no new requests.
+  private func leave(_ connected: Connected) {
+    guard current?.session === connected.session, wanted != nil else { return }
+    current = nil
+    leaving.append(connected)
+    report(.popLeaving(pop: connected.name))
+    setState(.reconnecting, pop: connected.name)
+    reconnect("\(connected.name) is going away", after: .zero)
+  }
+
+  private func reconnect(_ reason: String, after delay: Interval) {
+    reconnecting?.cancel()
+    reconnecting = Task { await self.keepReconnecting(reason, after: delay) }
+  }
+
+  private func keepReconnecting(_ firstReason: String, after firstDelay: Interval) async {
     var reason = firstReason
-    var delay = profile.reconnect.initialDelay
+    var delay = firstDelay
     for attempt in 1... {
       // Jitter spreads the clients of a PoP that came back: half of the delay is certain, half is luck.
-      let wait = delay.seconds * Double.random(in: 0.5...1)
-      report(.reconnecting(seconds: wait, attempt: attempt, reason: reason))
-      try? await Task.sleep(for: .seconds(wait))
+      if delay > .zero {
+        let wait = delay.seconds * Double.random(in: 0.5...1)
+        report(.reconnecting(seconds: wait, attempt: attempt, reason: reason))
+        try? await Task.sleep(for: .seconds(wait))
+      }
       guard !Task.isCancelled, wanted != nil else { return }
       do throws(ClientError) {
         _ = try await open()
@@ -221,7 +255,7 @@ actor PoPLink {
           return wake(nil)
         }
       }
-      delay = min(delay * 2, profile.reconnect.maxDelay)
+      delay = min(max(delay * 2, profile.reconnect.initialDelay), profile.reconnect.maxDelay)
     }
   }
 
@@ -246,6 +280,34 @@ actor PoPLink {
   }
 
   var connection: Connected? { current }
+
+  /// How often a request is sent that no PoP has processed.
+  private static let mostSendings = 4
+
+  /// Has `body` send a request, and send it again on the next connection where the first certainly did not process it.
+  nonisolated func onSession<Result: Sendable>(
+    _ body: @Sendable (Connected) async throws -> Result
+  ) async throws -> Result {
+    var sendings = 0
+    while true {
+      let connected = try await session()
+      sendings += 1
+      do {
+        return try await body(connected)
+      } catch  where error.leavesRequestUnprocessed && sendings < Self.mostSendings {
+        await giveUp(connected)
+      }
+    }
+  }
+
+  /// Takes note of what a request was told before the watch over the connection was.
+  private func giveUp(_ connected: Connected) async {
+    if let reason = await connected.session.endReason {
+      lost(connected, reason)
+    } else if await connected.session.isGoingAway {
+      leave(connected)
+    }
+  }
 
   private func giveUp(_ id: Int) { waiters.removeValue(forKey: id)?.resume(returning: nil) }
 

@@ -58,13 +58,13 @@ actor NegotiatingConnection: ProxyConnection {
 
   private func open(_ destination: ProxyDestination, _ remainder: [UInt8]) async {
     do throws(ClientError) {
-      let done = self.done ?? {}
-      let tunnel = try await flows.openTCP(to: destination) { _ in done() }
+      let tunnel = try await flows.openTCP(to: destination)
       guard let connection else { return await tunnel.abandon() }
       send(dialect.established())
+      let done = self.done ?? {}
       self.connection = nil
       self.done = nil
-      await tunnel.attach(RingBound(connection), first: remainder)
+      await tunnel.attach(RingBound(connection), first: remainder) { _ in done() }
     } catch {
       failed(error)
       end(dialect.failure(error))

@@ -156,8 +156,8 @@ actor ForwardedConnection: ProxyConnection {
 
   private func open(_ connection: RingBound<TCPConnection>) async {
     do throws(ClientError) {
-      let tunnel = try await flows.openTCP(to: target, onEnd: done)
-      await tunnel.attach(connection, first: [])
+      let tunnel = try await flows.openTCP(to: target)
+      await tunnel.attach(connection, first: [], onEnd: done)
     } catch {
       connection.value.abort()
       done(TCPTunnel.Traffic())

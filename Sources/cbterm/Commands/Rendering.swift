@@ -251,6 +251,7 @@ enum EventRendering {
     case .stateChanged(.disconnected, _): return state == .reconnecting ? "\(mark(.dim)) disconnected" : nil
     case .stateChanged, .tunnelOpened: return nil
     case .connectionLost(let reason): return "\(mark(.bad)) connection lost: \(reason.printable)"
+    case .popLeaving(let pop): return "\(mark(.warning)) \(pop.printable) is going away: new tunnels open elsewhere"
     case .reconnecting(let seconds, let attempt, let reason):
       return "\(mark(.warning)) attempt \(attempt) in \(Quantity.fixed(seconds, 1)) s (\(reason.printable))"
     case .tunnelClosed(let name, let reason):

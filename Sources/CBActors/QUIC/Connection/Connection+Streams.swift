@@ -15,6 +15,9 @@ extension Connection: StreamTransport {
     return count
   }
 
+  /// Bidirectional streams that the peer opened and that are not over: not read to their end, or not acknowledged to it.
+  public var openPeerStreams: UInt64 { streams.remote.bidirectional.opened - streams.remote.bidirectional.closed }
+
   public func writableBytes(_ stream: StreamID) -> Int { streams.writableBytes(stream) }
 
   public mutating func read(

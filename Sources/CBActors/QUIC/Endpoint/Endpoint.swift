@@ -74,6 +74,8 @@ public struct Endpoint<Handle> {
   private var last: (id: ConnectionID, handle: Handle)?
   /// Handshakes begun and not finished, as the owner counts them.
   public var halfOpen = 0
+  /// New connections are refused in so many words, so that clients go elsewhere at once: this service is ending.
+  public var refusesConnections = false
   /// Datagrams dropped, by reason.
   public private(set) var drops: [DropReason: UInt64] = [:]
   /// Retry packets sent; an overloaded server's first sign.
@@ -200,6 +202,9 @@ public struct Endpoint<Handle> {
     } catch { return drop(.malformed) }
     guard header.type == .initial else { return drop(.unknownConnection) }
     guard datagram.count >= MTUDiscovery.base else { return drop(.smallInitial) }
+    if refusesConnections {
+      return refuse(header, TransportError(.connectionRefused, "this server is going away"), now: now, reply: reply)
+    }
     guard halfOpen < configuration.maximumHalfOpen else { return drop(.refused) }
     var request = InitialRequest(
       destinationID: header.destinationID, sourceID: header.sourceID, version: header.version)
@@ -209,7 +214,12 @@ public struct Endpoint<Handle> {
       request.retrySourceID = retrySourceID
       request.isAddressValidated = true
       return .accept(request)
-    case .invalidRetry: return refuseToken(header, now: now, reply: reply)
+    case .invalidRetry:
+      tokensRefused += 1
+      // RFC 9000 §8.1.2: the client will accept no other Retry: "Instead, the server SHOULD immediately close" "the
+      // connection with an INVALID_TOKEN error."
+      let error = TransportError(.invalidToken, "the token of the Retry is no longer good")
+      return refuse(header, error, now: now, reply: reply)
     case .newToken: request.isAddressValidated = true
     // RFC 9000 §8.1.3: "If the token is invalid, then the server SHOULD proceed as if the client did not have a validated
     // address, including potentially sending a Retry packet."
@@ -231,10 +241,9 @@ public struct Endpoint<Handle> {
       retryLifetime: configuration.retryTokenLifetime, now: now)
   }
 
-  /// The client will accept no other Retry. RFC 9000 §8.1.2: "Instead, the server SHOULD immediately close" "the
-  /// connection with an INVALID_TOKEN error."
-  private mutating func refuseToken(
-    _ header: PacketHeader, now: Instant, reply: UnsafeMutableRawBufferPointer
+  /// Answers a client's first packet with CONNECTION_CLOSE, and keeps nothing (RFC 9000 §5.2.2).
+  private mutating func refuse(
+    _ header: PacketHeader, _ error: TransportError, now: Instant, reply: UnsafeMutableRawBufferPointer
   ) -> Route {
     guard mayReply(now) else { return drop(.rateLimited) }
     let secrets = header.destinationID.withUnsafeBytes {
@@ -245,11 +254,10 @@ public struct Endpoint<Handle> {
     let start = writer.beginLongPacket(
       .initial, version: header.version, destinationID: header.sourceID, sourceID: header.destinationID,
       packetNumber: 0, packetNumberLength: 1)
-    writer.writeConnectionClose(TransportError(.invalidToken, "the token of the Retry is no longer good"))
+    writer.writeConnectionClose(error)
     guard let count = writer.finishPacket(start, key: keys.packet, headerProtection: keys.header) else {
       return drop(.malformed)
     }
-    tokensRefused += 1
     return .reply(byteCount: count)
   }
 
