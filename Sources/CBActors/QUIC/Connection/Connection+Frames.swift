@@ -105,6 +105,10 @@ extension Connection {
     }
     guard outcome.newlyAckedPackets > 0 || outcome.lostPackets > 0 else { return }
     settleAcknowledged(space)
+    if recovery.acknowledgedBase {
+      recovery.acknowledgedBase = false
+      mtu.confirmBase()
+    }
     settleLost(space)
     if space == .applicationData, ackRequests != nil { considerAckFrequency(context.now) }
   }

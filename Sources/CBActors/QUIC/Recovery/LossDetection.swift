@@ -10,6 +10,8 @@ extension LossRecovery {
     var isProbeLost = false
     /// Larger than every path must carry.
     var isLargeLost = false
+    /// About as large as that, or larger.
+    var isFullLost = false
     var isPersistentCongestion = false
   }
 
@@ -86,6 +88,7 @@ extension LossRecovery {
     if packet.flags.contains(.pmtuProbe) { return }
     losses.bytes += UInt64(packet.size)
     if Int(packet.size) > MTUDiscovery.base { losses.isLargeLost = true }
+    if Int(packet.size) > MTUDiscovery.nearlyBase { losses.isFullLost = true }
     sampler.onLost(UInt64(packet.size))
     losses.newestSent = max(losses.newestSent ?? packet.timeSent, packet.timeSent)
   }
@@ -102,6 +105,7 @@ extension LossRecovery {
   /// OnPacketsLost of RFC 9002 §B.8.
   mutating func report(_ losses: Losses, priorInFlight: UInt64, now: Instant) {
     if losses.isLargeLost { largeLossEvents += 1 }
+    if losses.isFullLost { fullLossEvents += 1 }
     guard let newestSent = losses.newestSent else { return }
     let sample = LossSample(
       now: now, packets: losses.packets, bytes: losses.bytes, newestSent: newestSent, priorInFlight: priorInFlight)
