@@ -107,7 +107,7 @@ extension DynamicTable {
     var decoder = QPACKDecoder(maximumCapacity: 100, maximumBlockedStreams: 1)
     try decoder.read([UInt8](hex: "3f45"))
     for _ in 0..<10 { try decoder.read([UInt8](hex: "41610162")) }
-    #expect(try decoder.decode([4, 0]).requiredInsertCount == 9)
+    #expect(try decoder.decode([4, 0, 0x80]).requiredInsertCount == 9)
   }
 
   /// Each count that an encoder may mean comes back, however often the numbers have wrapped.
@@ -125,7 +125,8 @@ extension DynamicTable {
         for count in low...total + entries {
           var bytes: [UInt8] = []
           PrefixedInteger.encode(count % (2 * entries) + 1, prefix: 8, flags: 0, to: &bytes)
-          bytes.append(0)
+          // The Base is that count, and the one line refers to the entry below it.
+          bytes += [0, 0x80]
           do {
             #expect(try decoder.decode(bytes).requiredInsertCount == count)
             #expect(count <= total)
@@ -147,6 +148,35 @@ extension DynamicTable {
     // At or beyond the Required Insert Count, though the entry is there.
     #expect(throws: FieldSectionDecoder.Failure.self) { try decoder.decode([UInt8](hex: "03 00 11")) }
     #expect(throws: FieldSectionDecoder.Failure.self) { try decoder.decode([UInt8](hex: "03 01 80")) }
+  }
+
+  /// The count must be just what the lines need: one more than the newest entry that they refer to.
+  @Test func theCountIsExact() throws {
+    var decoder = QPACKDecoder(maximumCapacity: 4096, maximumBlockedStreams: 4)
+    try decoder.read([UInt8](hex: "3fe11f 41610131 41620132 41630133"))
+    // Lines by each way of reference to `a` (absolute index 0), then to `b`, as encoded for a Base of 0 or 2.
+    let cases: [(lines: String, base: UInt64, needed: UInt64)] = [
+      ("10", 0, 1), ("00 0178", 0, 1), ("81", 2, 1), ("41 0178", 2, 1), ("80", 2, 2), ("81 80", 2, 2), ("80 81", 2, 2),
+      ("10 11", 0, 2), ("d1", 0, 0), ("51 0178", 0, 0), ("", 0, 0),
+    ]
+    for (lines, base, needed) in cases {
+      for count: UInt64 in 0...3 {
+        // The sign and the distance of the Base from the count.
+        let delta = base >= count ? UInt8(base - count) : 0x80 | UInt8(count - base - 1)
+        let section = [count == 0 ? 0 : UInt8(count) + 1, delta] + [UInt8](hex: lines)
+        if count == needed {
+          #expect(try decoder.decode(section).requiredInsertCount == needed, "\(lines)")
+        } else {
+          let error = #expect(throws: FieldSectionDecoder.Failure.self, "\(lines) with \(count)") {
+            try decoder.decode(section)
+          }
+          guard case .decompressionFailed = error else {
+            Issue.record("\(lines) with \(count): \(String(describing: error))")
+            continue
+          }
+        }
+      }
+    }
   }
 
   /// Bytes that are not UTF-8 count as they came, or the two tables would part.

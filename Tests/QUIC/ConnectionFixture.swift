@@ -1,3 +1,4 @@
+import PacketCrypto
 import QUIC
 import QUICTLS
 
@@ -31,10 +32,13 @@ enum ConnectionFixture {
       identity: identity(), applicationProtocols: protocols, earlyDataContext: earlyDataContext)
   }
 
-  static func client(_ protocols: [String] = ["h3"], offersEarlyData: Bool = false) throws -> ClientTLSContext {
+  static func client(
+    _ protocols: [String] = ["h3"], offersEarlyData: Bool = false,
+    cipherSuites: [CipherSuite] = CipherSuite.allCases
+  ) throws -> ClientTLSContext {
     try ClientTLSContext(
       trust: .certificates(Array(certificate.utf8)), applicationProtocols: protocols,
-      offersEarlyData: offersEarlyData)
+      offersEarlyData: offersEarlyData, cipherSuites: cipherSuites)
   }
 
   private static func identity() throws -> TLSIdentity {

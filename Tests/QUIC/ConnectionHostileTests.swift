@@ -5,14 +5,15 @@ import Wire
 @testable import QUIC
 
 extension ConnectionPair {
-  /// Sends the server a 1-RTT packet with any frames whatever, sealed as the client would.
-  func inject(from end: End = .client, _ write: (inout ByteWriter) -> Void) {
+  /// Sends the other end a packet with any frames whatever, sealed as `end` would. One with a long header has a datagram
+  /// of full size.
+  func inject(from end: End = .client, at level: EncryptionLevel = .oneRTT, _ write: (inout ByteWriter) -> Void) {
     var memory = [UInt8](repeating: 0, count: 1_200)
     let path = end == .client ? client.path : server.path
     let size = memory.withUnsafeMutableBytes { bytes in
-      end == .client ? Self.craft(&client, bytes, write) : Self.craft(&server, bytes, write)
+      end == .client ? Self.craft(&client, level, bytes, write) : Self.craft(&server, level, bytes, write)
     }
-    memory.removeSubrange(size...)
+    if level == .oneRTT { memory.removeSubrange(size...) }
     memory.withUnsafeMutableBytes { bytes in
       if end == .client {
         server.receive(bytes, path: Self.reversed(path), ecn: .notECT, now: now)
@@ -25,18 +26,19 @@ extension ConnectionPair {
   }
 
   private static func craft(
-    _ connection: inout Connection, _ bytes: UnsafeMutableRawBufferPointer, _ write: (inout ByteWriter) -> Void
+    _ connection: inout Connection, _ level: EncryptionLevel, _ bytes: UnsafeMutableRawBufferPointer,
+    _ write: (inout ByteWriter) -> Void
   ) -> Int {
     var writer = ByteWriter(bytes)
-    let start = connection.beginPacket(.oneRTT, to: &writer)!
+    let start = connection.beginPacket(level, to: &writer)!
     var frames = Connection.framesWriter(writer)
     write(&frames)
     writer.advance(frames.count)
-    let size = connection.finishPacket(.oneRTT, start, &writer)!
+    let size = connection.finishPacket(level, start, &writer)!
     // It will be acknowledged, and must not then seem never to have been sent.
     connection.packetFrames.removeAll()
     connection.note(
-      .applicationData, start.packetNumber, size: size, isAckEliciting: true, isInFlight: true, ecn: .notECT,
+      level.packetNumberSpace, start.packetNumber, size: size, isAckEliciting: true, isInFlight: true, ecn: .notECT,
       now: connection.clock)
     return size
   }

@@ -144,14 +144,15 @@ final class ConnectionPair {
   init(
     _ clientConfiguration: Configuration = Configuration(), _ serverConfiguration: Configuration = Configuration(),
     clientTLS: ClientTLSContext? = nil, serverTLS: ServerTLSContext? = nil, serverName: String = "pop.example",
-    seed: UInt64 = 1, misstating change: ((inout TransportParameters) -> Void)? = nil
+    seed: UInt64 = 1, misstating change: ((inout TransportParameters) -> Void)? = nil,
+    clientSession: ((any TLSSession) -> any TLSSession) = { $0 }
   ) throws {
     let clientContext = try clientTLS ?? ConnectionFixture.client()
     let serverContext = try serverTLS ?? ConnectionFixture.server()
     let start = Instant(nanoseconds: 1_000_000_000)
     var initiator = Connection(
-      client: clientConfiguration, tls: try clientContext.makeSession(serverName: serverName), path: Self.clientPath,
-      now: start, entropy: SeededEntropy(seed: seed))
+      client: clientConfiguration, tls: clientSession(try clientContext.makeSession(serverName: serverName)),
+      path: Self.clientPath, now: start, entropy: SeededEntropy(seed: seed))
     var memory = [UInt8](repeating: 0, count: 65_536)
     let first = memory.withUnsafeMutableBytes { initiator.transmit(into: $0, maxSegments: 1, now: start) }!
     let bytes = [UInt8](memory[..<first.byteCount])

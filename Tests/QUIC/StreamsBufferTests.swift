@@ -163,7 +163,7 @@ import Wire
       while let size = search.probeSize {
         probes += 1
         search.probeSent()
-        if size <= limit { _ = search.probeAcknowledged(size) } else { search.probeLost() }
+        if size <= limit { _ = search.probeAcknowledged(size) } else { search.probeLost(size) }
         if probes > 100 { break }
       }
       #expect(probes < 60)

@@ -11,6 +11,7 @@ public class TLSHandshake: TLSSession {
   private var outputsTaken = 0
   private var alert: UInt8?
   private var failure: TransportError?
+  private var laterMessages = PostHandshakeMessages()
 
   /// The name that the peer's certificate must bear, where one is asked for.
   var expectedName: String? { nil }
@@ -45,6 +46,13 @@ public class TLSHandshake: TLSSession {
   public func receive(_ bytes: UnsafeRawBufferPointer, at level: EncryptionLevel) throws(TransportError) {
     if let failure { throw failure }
     guard !bytes.isEmpty else { return }
+    if level == .oneRTT, laterMessages.begins(PostHandshakeMessages.certificateRequest, in: bytes),
+      SSL_is_server(ssl) == 0
+    {
+      // RFC 9001 §4.4: "servers MUST NOT send post-handshake TLS CertificateRequest messages, and clients MUST treat receipt of
+      // such messages as a connection error of type PROTOCOL_VIOLATION."
+      throw fail(TransportError(.protocolViolation, "a certificate asked for after the handshake"))
+    }
     ERR_clear_error()
     let data = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
     guard SSL_provide_quic_data(ssl, level.library, data, bytes.count) == 1 else {
@@ -143,10 +151,31 @@ public class TLSHandshake: TLSSession {
     return SSL_do_handshake(ssl)
   }
 
-  /// RFC 9001 §4.8: an alert becomes a CRYPTO_ERROR.
+  /// RFC 9001 §4.8: an alert becomes a CRYPTO_ERROR, but for what QUIC has words of its own for.
   private func handshakeError() -> TransportError {
+    // The first error is the cause; the later ones say what came of it.
+    let cause = ERR_GET_REASON(ERR_peek_error())
     let text = LibraryError.takeText()
     let alert = self.alert ?? UInt8(SSL_AD_INTERNAL_ERROR)
+    switch cause {
+    case SSL_R_EXCESS_HANDSHAKE_DATA:
+      // RFC 9001 §4.1.3: "When TLS provides keys for a higher encryption level, if there is data from a previous encryption
+      // level that TLS has not consumed, this MUST be treated as a connection error of type PROTOCOL_VIOLATION."
+      return TransportError(
+        .protocolViolation, "handshake data beyond the end of a flight", frameType: FrameType.crypto)
+    case SSL_R_INVALID_ALPN_PROTOCOL:
+      // RFC 9001 §8.1: "a client MUST treat the selection of an incompatible application protocol by a server as a connection
+      // error of type 0x0178."
+      return TransportError(
+        .crypto(alert: UInt8(SSL_AD_NO_APPLICATION_PROTOCOL)), "the server chose a protocol that was not offered",
+        frameType: FrameType.crypto)
+    case SSL_R_DECODE_ERROR where isComplete && alert == UInt8(SSL_AD_ILLEGAL_PARAMETER):
+      // RFC 9001 §4.6.1: "A client MUST treat receipt of a NewSessionTicket that contains an early_data extension with any
+      // other value as a connection error of type PROTOCOL_VIOLATION."
+      return TransportError(
+        .protocolViolation, "a ticket whose early data is not without limit", frameType: FrameType.crypto)
+    default: break
+    }
     let verification = SSL_get_verify_result(ssl)
     let reason: String
     if text == "CERTIFICATE_VERIFY_FAILED", verification != Int(X509_V_OK) {

@@ -31,11 +31,17 @@ struct FieldSectionDecoder {
     }
     var section = Section(requiredInsertCount: prefix.requiredInsertCount)
     var size = 0
+    var needed: UInt64 = 0
     while let first = reader.peekUInt8() {
-      let field = try readLine(first, &reader, prefix)
+      let field = try readLine(first, &reader, prefix, &needed)
       size += field.size
       guard size <= maximumSize else { throw .tooLarge }
       section.list.fields.append(field)
+    }
+    // RFC 9204 §2.2.1: "If it encounters a Required Insert Count larger than expected, it MAY treat this as a connection error
+    // of type QPACK_DECOMPRESSION_FAILED". One smaller than expected has met with invalidReference.
+    guard needed == prefix.requiredInsertCount else {
+      throw .decompressionFailed("a Required Insert Count larger than needed")
     }
     return section
   }
@@ -79,11 +85,14 @@ struct FieldSectionDecoder {
     return count
   }
 
-  private func readLine(_ first: UInt8, _ reader: inout ByteReader, _ prefix: Prefix) throws(Failure) -> Field {
+  /// - Parameter needed: raised to the insertions that this line needs.
+  private func readLine(
+    _ first: UInt8, _ reader: inout ByteReader, _ prefix: Prefix, _ needed: inout UInt64
+  ) throws(Failure) -> Field {
     if first & 0x80 != 0 {
       // RFC 9204 §4.5.2: 1 T Index(6+)
       if first & 0x40 == 0 {
-        let entry = try dynamicEntry(&reader, prefix: 6, prefix)
+        let entry = try dynamicEntry(&reader, prefix: 6, prefix, &needed)
         return Field(entry.name, entry.value, neverIndexed: false)
       }
       let entry = try staticEntry(&reader, prefix: 6)
@@ -93,7 +102,7 @@ struct FieldSectionDecoder {
       // RFC 9204 §4.5.4: 0 1 N T NameIndex(4+)
       let name =
         first & 0x10 == 0
-        ? try dynamicEntry(&reader, prefix: 4, prefix).name : try staticEntry(&reader, prefix: 4).name
+        ? try dynamicEntry(&reader, prefix: 4, prefix, &needed).name : try staticEntry(&reader, prefix: 4).name
       let value = try literal(&reader, prefix: 8)
       return Field(name, value, neverIndexed: first & 0x20 != 0)
     }
@@ -105,36 +114,41 @@ struct FieldSectionDecoder {
     }
     if first & 0x10 != 0 {
       // RFC 9204 §4.5.3: 0 0 0 1 Index(4+)
-      let entry = try postBaseEntry(&reader, prefix: 4, prefix)
+      let entry = try postBaseEntry(&reader, prefix: 4, prefix, &needed)
       return Field(entry.name, entry.value, neverIndexed: false)
     }
     // RFC 9204 §4.5.5: 0 0 0 0 N NameIndex(3+)
-    let name = try postBaseEntry(&reader, prefix: 3, prefix).name
+    let name = try postBaseEntry(&reader, prefix: 3, prefix, &needed).name
     let value = try literal(&reader, prefix: 8)
     return Field(name, value, neverIndexed: first & 0x08 != 0)
   }
 
   /// RFC 9204 §3.2.5: counted downwards from the Base.
   private func dynamicEntry(
-    _ reader: inout ByteReader, prefix bits: Int, _ prefix: Prefix
+    _ reader: inout ByteReader, prefix bits: Int, _ prefix: Prefix, _ needed: inout UInt64
   ) throws(Failure) -> DynamicTable.Entry {
     guard let index = PrefixedInteger.decode(&reader, prefix: bits), index < prefix.base else { throw invalidReference }
-    return try entry(prefix.base - 1 - index, prefix)
+    return try entry(prefix.base - 1 - index, prefix, &needed)
   }
 
   /// RFC 9204 §3.2.6: counted upwards from the Base.
   private func postBaseEntry(
-    _ reader: inout ByteReader, prefix bits: Int, _ prefix: Prefix
+    _ reader: inout ByteReader, prefix bits: Int, _ prefix: Prefix, _ needed: inout UInt64
   ) throws(Failure) -> DynamicTable.Entry {
     guard let index = PrefixedInteger.decode(&reader, prefix: bits) else { throw invalidReference }
-    return try entry(prefix.base + index, prefix)
+    return try entry(prefix.base + index, prefix, &needed)
   }
 
   // RFC 9204 §2.2.3: "a dynamic table entry that has already been evicted or that has an absolute index greater than or
   // equal to the declared Required Insert Count (Section 4.5.1), it MUST treat this as a connection error of type
   // QPACK_DECOMPRESSION_FAILED."
-  private func entry(_ index: UInt64, _ prefix: Prefix) throws(Failure) -> DynamicTable.Entry {
+  private func entry(
+    _ index: UInt64, _ prefix: Prefix, _ needed: inout UInt64
+  ) throws(Failure) -> DynamicTable.Entry {
+    // RFC 9204 §2.2.1: "If it encounters a Required Insert Count smaller than expected, it MUST treat this as a connection
+    // error of type QPACK_DECOMPRESSION_FAILED".
     guard index < prefix.requiredInsertCount, let entry = table.entry(at: index) else { throw invalidReference }
+    needed = max(needed, index + 1)
     return entry
   }
 

@@ -50,7 +50,8 @@ extension Connection {
       // RFC 9369 §4.1: "If the client receives a CRYPTO frame from the server in the original version, it indicates that the
       // negotiated version is equal to the original version."
       isVersionSettled = true
-      try spaces[Int(context.level.packetNumberSpace.rawValue)].receiveCrypto(offset: offset, data: data)
+      try spaces[Int(context.level.packetNumberSpace.rawValue)].receiveCrypto(
+        offset: offset, data: data, isOver: context.level < receivingLevel)
     case .resetStream(let id, let code, let finalSize):
       try streams.receiveReset(
         id, code: code, finalSize: finalSize, frameType: FrameType.resetStream, events: &events)
@@ -105,6 +106,10 @@ extension Connection {
     }
     guard outcome.newlyAckedPackets > 0 || outcome.lostPackets > 0 else { return }
     settleAcknowledged(space)
+    if recovery.acknowledgedBase {
+      recovery.acknowledgedBase = false
+      mtu.confirmBase()
+    }
     settleLost(space)
     if space == .applicationData, ackRequests != nil { considerAckFrequency(context.now) }
   }

@@ -96,9 +96,22 @@ extension Connection {
       case .handshakeData(let level, let bytes):
         bytes.withUnsafeBytes { spaces[Int(level.packetNumberSpace.rawValue)].cryptoSend.append($0) }
       case .secret(let level, let direction, let suite, let secret):
+        if direction == .read { try receiveFrom(level) }
         install(level, direction, suite, secret)
       }
     }
+  }
+
+  /// TLS reads its next messages at another level.
+  private mutating func receiveFrom(_ level: EncryptionLevel) throws(TransportError) {
+    guard level != .zeroRTT, level > receivingLevel else { return }
+    // RFC 9001 §4.1.3: "When TLS provides keys for a higher encryption level, if there is data from a previous encryption
+    // level that TLS has not consumed, this MUST be treated as a connection error of type PROTOCOL_VIOLATION."
+    guard spaces[Int(receivingLevel.packetNumberSpace.rawValue)].cryptoReceive.isEmpty else {
+      throw TransportError(
+        .protocolViolation, "handshake data left over at the \(receivingLevel) level", frameType: FrameType.crypto)
+    }
+    receivingLevel = level
   }
 
   private mutating func install(

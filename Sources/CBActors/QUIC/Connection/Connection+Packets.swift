@@ -22,12 +22,18 @@ extension Connection {
   {
     let index = Int(level.packetNumberSpace.rawValue)
     let number = spaces[index].nextPacketNumber
+    // RFC 9000 §12.3: "If the packet number for sending reaches" 2^62-1, "the sender MUST close the connection without sending
+    // a CONNECTION_CLOSE frame or any further packets".
+    guard number < PacketNumber.max else {
+      finish(.localTransport(TransportError(.internalError, "the packet numbers are used up")))
+      return nil
+    }
     let length = PacketNumber.encodedLength(number, largestAcknowledged: spaces[index].largestAcknowledged)
     guard let destination = peerID ?? peerIDs.id(active.peerIDSequence) ?? peerIDs.active.first?.id else { return nil }
     let fixed = fixedBit(number)
     if level == .oneRTT {
       let header = PacketStart.shortHeaderLength(destinationID: destination, packetNumberLength: length)
-      guard writer.remaining >= header + Self.leastPayload, let keys = oneRTT else { return nil }
+      guard writer.remaining >= header + Self.leastPayload, let keys = oneRTT, !keys.isExhausted else { return nil }
       return writer.beginShortPacket(
         destinationID: destination, fixedBit: fixed, spin: spin.bit(number), keyPhase: keys.writePhase,
         packetNumber: number, packetNumberLength: length)
@@ -84,9 +90,11 @@ extension Connection {
       if keyUpdateRequested { updateKeys() }
     case .updateDue: updateKeys()
     case .exhausted:
-      // RFC 9001 §6.6: an endpoint that can neither update nor go on "MUST stop using the connection".
       updateKeys()
-      if oneRTT!.isExhausted { fail(TransportError(.aeadLimitReached, "no key update was possible in time")) }
+      // RFC 9001 §6.6: "If a key update is not possible or integrity limits are reached, the endpoint MUST stop using the
+      // connection". "It is RECOMMENDED that endpoints immediately close the connection with a connection error of type
+      // AEAD_LIMIT_REACHED before reaching a state where key updates are not possible."
+      if oneRTT!.isNearlyExhausted { fail(TransportError(.aeadLimitReached, "no key update was possible in time")) }
     }
   }
 

@@ -182,7 +182,12 @@ extension Connection {
     if isDue(active.validationDeadline, now) {
       active.validationDeadline = nil
       active.challengeDeadline = nil
-      if !active.isValidated { returnToValidatedPath() }
+      if !active.isValidated {
+        returnToValidatedPath()
+      } else if active.isProvingSize {
+        active.isProvingSize = false
+        fallBackToBase()
+      }
     } else if isDue(active.challengeDeadline, now) {
       active.challengeAgain()
     }
@@ -190,7 +195,7 @@ extension Connection {
     while index < others.count {
       if isDue(others[index].validationDeadline, now) {
         // One that was good once is where to return to if the active path fails.
-        guard others[index].isValidated, !others[index].isLeft else {
+        guard others[index].isValidated, !others[index].isLeft, !others[index].isProvingSize else {
           release(others.remove(at: index))
           continue
         }
@@ -205,17 +210,55 @@ extension Connection {
 
   /// Validation of the active path has failed.
   private mutating func returnToValidatedPath() {
-    guard let index = others.lastIndex(where: { $0.isValidated && !$0.isLeft }) else {
-      // RFC 9000 §9.3.2: "If an endpoint has no state about the last validated peer address, it MUST close the connection
-      // silently by discarding all connection state." A client's peer has not moved: it goes on trying.
-      if role == .server { finish(.localTransport(TransportError(.noViablePath, "no path could be validated"))) }
-      return
-    }
     // RFC 9000 §9.3.2: "an endpoint MUST revert to using the last validated peer address when validation of a new peer
     // address fails."
+    if leaveActivePath() { return }
+    // RFC 9000 §9.3.2: "If an endpoint has no state about the last validated peer address, it MUST close the connection
+    // silently by discarding all connection state." A client's peer has not moved: it goes on trying.
+    if role == .server { finish(.localTransport(TransportError(.noViablePath, "no path could be validated"))) }
+  }
+
+  /// Goes back to the path that was good last. False when there is none.
+  private mutating func leaveActivePath() -> Bool {
+    guard let index = others.lastIndex(where: { $0.isValidated && !$0.isLeft }) else { return false }
     let failed = active
     active = others.remove(at: index)
     switchPath(from: failed)
     release(failed)
+    return true
+  }
+
+  // MARK: Narrow paths (RFC 9000 §14)
+
+  /// Less than 1200 bytes pass on the active path.
+  ///
+  /// RFC 9000 §14.2: "it MUST immediately cease sending QUIC packets, except for those in PMTU probes or those containing
+  /// CONNECTION_CLOSE frames, on the affected path." "An endpoint MAY terminate the connection if an alternative path cannot
+  /// be found."
+  mutating func leaveNarrowPath() {
+    guard case .open = lifecycle else { return }
+    if leaveActivePath() {
+      mtu.reset()
+      return applyMTU()
+    }
+    let error = TransportError(.noViablePath, "the path carries less than 1200 bytes")
+    // Before the handshake is confirmed the datagram that says so is no smaller.
+    if isHandshakeConfirmed { fail(error) } else { finish(.localTransport(error)) }
+  }
+
+  /// The operating system refused to send a datagram because it is larger than the link allows (EMSGSIZE).
+  ///
+  /// - Parameter size: bytes of UDP payload.
+  public mutating func datagramRefused(size: Int, on path: Path, now: Instant) {
+    clock = now
+    guard case .open = lifecycle else { return }
+    let isTooNarrow = size <= MTUDiscovery.base
+    if path == active.path {
+      if isTooNarrow { return leaveNarrowPath() }
+      mtu.refused(size)
+      applyMTU()
+    } else if isTooNarrow, let index = others.firstIndex(where: { $0.path == path }) {
+      release(others.remove(at: index))
+    }
   }
 }

@@ -7,8 +7,7 @@ extension Connection {
   mutating func offerPreferredAddress() -> PreferredAddress? {
     let four = configuration.preferredAddresses.first { $0.ip.isIPv4 }
     let six = configuration.preferredAddresses.first { !$0.ip.isIPv4 }
-    guard four != nil || six != nil else { return nil }
-    let id = localIDs.issuePreferred(entropy)
+    guard four != nil || six != nil, let id = localIDs.issuePreferred(entropy) else { return nil }
     events.append(.connectionIDIssued(id))
     return PreferredAddress(
       ipv4: four, ipv6: six, connectionID: id, resetToken: localIDs.resetKey.token(for: id))

@@ -196,7 +196,7 @@ extension Connection {
       unprotected.truncatedPacketNumber, length: unprotected.packetNumberLength,
       largestReceived: spaces[index].received.largest)
     guard let payload = keys.packet.open(packet, headerLength: unprotected.headerLength, packetNumber: number) else {
-      counts.drops.undecryptable += 1
+      countForgery()
       return nil
     }
     guard checkReserved(unprotected) else { return nil }
@@ -208,11 +208,9 @@ extension Connection {
     _ packet: UnsafeMutableRawBufferPointer, _ header: PacketHeader, path: Path, ecn: ECN, now: Instant
   ) -> OpenedPacket? {
     // RFC 9001 §5.7: "A server MUST NOT process incoming 1-RTT protected packets before the TLS handshake is complete."
-    guard let keys = oneRTT, role == .client || isHandshakeComplete else {
-      wait(packet, isGone: false, path: path, ecn: ecn)
-      return nil
-    }
-    guard let readKeys = keys.readHeader else {
+    // RFC 9001 §5.7: "Even if it has 1-RTT secrets, a client MUST NOT process incoming 1-RTT protected packets before the TLS
+    // handshake is complete."
+    guard isHandshakeComplete, let keys = oneRTT, let readKeys = keys.readHeader else {
       wait(packet, isGone: false, path: path, ecn: ecn)
       return nil
     }
@@ -224,15 +222,14 @@ extension Connection {
       unprotected.truncatedPacketNumber, length: unprotected.packetNumberLength,
       largestReceived: spaces[2].received.largest)
     let which = keys.which(phase: unprotected.keyPhase, packetNumber: number)
-    guard let key = keys.readKey(which),
-      let payload = key.key.open(packet, headerLength: unprotected.headerLength, packetNumber: number)
+    // RFC 9001 §9.5: "the entire process of header protection removal, packet number recovery, and packet protection removal
+    // MUST be applied together without timing and other side channels." Every packet long enough to be one is opened with
+    // some key, and what is wrong with it is looked at afterwards.
+    guard let tried = keys.readKey(which),
+      let payload = tried.key.key.open(packet, headerLength: unprotected.headerLength, packetNumber: number),
+      tried.isKept
     else {
-      counts.drops.undecryptable += 1
-      if detectStatelessReset(packet) { return nil }
-      // RFC 9001 §6.6: "If the total number of received packets that fail authentication within the connection, across
-      // all keys, exceeds the integrity limit for the selected AEAD, the endpoint MUST immediately close the connection
-      // with a connection error of type AEAD_LIMIT_REACHED and not process any more packets."
-      if oneRTT?.failed() == false { fail(TransportError(.aeadLimitReached, "too many packets not authentic")) }
+      if !detectStatelessReset(packet) { countForgery() }
       return nil
     }
     guard checkReserved(unprotected) else { return nil }
@@ -249,6 +246,19 @@ extension Connection {
       }
     }
     return OpenedPacket(payload: payload, packetNumber: number, level: .oneRTT, space: 2)
+  }
+
+  /// A packet was not authentic, whichever keys it asked for. RFC 9001 §6.6: "endpoints MUST count the number of received
+  /// packets that fail authentication during the lifetime of a connection."
+  private mutating func countForgery() {
+    counts.drops.undecryptable += 1
+    // RFC 9001 §6.6: "If the total number of received packets that fail authentication within the connection, across all
+    // keys, exceeds the integrity limit for the selected AEAD, the endpoint MUST immediately close the connection with a
+    // connection error of type AEAD_LIMIT_REACHED and not process any more packets."
+    // Before a suite is agreed on the least of all limits holds.
+    let limits = oneRTT?.limits ?? AEADLimits(.chaCha20Poly1305, configuration)
+    guard counts.drops.undecryptable > limits.integrity else { return }
+    fail(TransportError(.aeadLimitReached, "too many packets not authentic"))
   }
 
   /// The header was authentic: what it must not say is now the peer's fault.
@@ -268,7 +278,7 @@ extension Connection {
   /// Tries the packets that waited, when keys have come since.
   private mutating func retryUndecryptable(now: Instant) {
     let hasHandshake = spaces[1].readKeys != nil || spaces[1].isDiscarded
-    let hasOneRTT = oneRTT?.readHeader != nil && (role == .client || isHandshakeComplete)
+    let hasOneRTT = oneRTT?.readHeader != nil && isHandshakeComplete
     let hasLongHeaderKeys = hasHandshake || earlyKeys != nil
     guard hasOneRTT || (hasLongHeaderKeys && undecryptable.hasLongHeader) else { return }
     for var entry in undecryptable.takeAll() {

@@ -117,7 +117,8 @@ extension Connection {
     into buffer: UnsafeMutableRawBufferPointer, maxSegments: Int, now: Instant
   ) -> Transmission? {
     let codepoint = recovery.ecn.codepoint
-    var segment = mtu.current
+    // Where it is doubtful whether full packets pass, a probe must: else nothing tells the one loss from the other.
+    var segment = mtu.isConfirmingBase && spaces[2].probes > 0 ? MTUDiscovery.narrow : mtu.current
     var total = 0
     var count = 0
     var flies = true

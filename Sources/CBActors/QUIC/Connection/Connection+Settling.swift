@@ -22,14 +22,20 @@ extension Connection {
 
   mutating func settleLost(_ space: PacketNumberSpace) {
     for position in recovery.lostFrames.indices { repair(recovery.lostFrames[position], space) }
-    if recovery.largeLossEvents >= MTUDiscovery.blackHoleThreshold { fallBackToBase() }
+    if recovery.largeLossEvents >= MTUDiscovery.blackHoleThreshold
+      || recovery.fullLossEvents >= MTUDiscovery.blackHoleThreshold
+    {
+      fallBackToBase()
+    }
+    if mtu.isTooNarrow { leaveNarrowPath() }
     mtu.armRaise(clock)
   }
 
-  /// The path has become too narrow for the packets sent (RFC 8899 §4.3).
+  /// The path has become too narrow for the packets sent (RFC 8899 §4.3), or seems to be for any.
   mutating func fallBackToBase() {
     recovery.largeLossEvents = 0
-    guard mtu.current > MTUDiscovery.base else { return }
+    recovery.fullLossEvents = 0
+    guard mtu.current > MTUDiscovery.base else { return mtu.doubtBase() }
     counts.blackHoles += 1
     mtu.blackHole()
     applyMTU()
@@ -61,7 +67,7 @@ extension Connection {
     // Another one: it is for where the client is now.
     case .newToken: isNewTokenDue = true
     case .datagram: counts.datagramsLost += 1
-    case .mtuProbe: mtu.probeLost()
+    case .mtuProbe(let size): mtu.probeLost(Int(size))
     // RFC 9000 §13.3: an ACK is said anew, PATH_CHALLENGE has a timer of its own, PATH_RESPONSE is sent just once,
     // PING only elicits.
     case .ack, .pathChallenge, .pathResponse, .ping: break

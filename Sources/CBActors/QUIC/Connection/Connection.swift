@@ -83,6 +83,8 @@ public struct Connection: ~Copyable {
   var largestAckFrequency: UInt64?
 
   // Handshake.
+  /// The level of the latest keys that TLS gave to read with: where its next messages come from (RFC 9001 §4.1.3).
+  var receivingLevel = EncryptionLevel.initial
   public internal(set) var isHandshakeComplete = false
   /// RFC 9001 §4.1.2.
   public internal(set) var isHandshakeConfirmed = false
@@ -154,11 +156,11 @@ public struct Connection: ~Copyable {
   ) {
     self.init(
       role: .server, configuration, tls, path, now, entropy, destination: initial.sourceID,
-      original: initial.originalDestinationID, version: initial.version, isPathValidated: initial.isAddressValidated)
+      original: initial.originalDestinationID, version: initial.version, isPathValidated: initial.isAddressValidated,
+      routed: initial.destinationID)
     // The client's ID is believed once a packet with it proves authentic: the datagram that began this may be damaged.
     retrySourceID = initial.retrySourceID
     isOriginalIDRouted = true
-    routedInitialID = initial.destinationID
     installInitialKeys()
     events.append(.connectionIDIssued(initial.destinationID))
     logStart()
@@ -172,7 +174,7 @@ public struct Connection: ~Copyable {
   private init(
     role: Role, _ configuration: Configuration, _ tls: any TLSSession, _ path: Path, _ now: Instant,
     _ entropy: any EntropySource, destination: ConnectionID, original: ConnectionID, version: Version,
-    isPathValidated: Bool
+    isPathValidated: Bool, routed: ConnectionID? = nil
   ) {
     self.role = role
     self.configuration = configuration
@@ -196,7 +198,8 @@ public struct Connection: ~Copyable {
     streams = Streams(role: role, settings: Streams.Settings(configuration), pool: pool)
     outgoingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
     incomingDatagrams = DatagramQueue(limit: configuration.datagramQueueLimit)
-    localIDs = LocalConnectionIDs(configuration: configuration, entropy: entropy)
+    localIDs = LocalConnectionIDs(configuration: configuration, taken: routed, entropy: entropy)
+    routedInitialID = routed
     peerIDs = PeerConnectionIDs(first: destination, limit: Int(Self.activeConnectionIDLimit(configuration)))
     originalDestinationID = original
     originalVersion = version

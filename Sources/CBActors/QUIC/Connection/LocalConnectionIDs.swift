@@ -12,15 +12,23 @@ struct LocalConnectionIDs {
   /// Sequence numbers whose NEW_CONNECTION_ID is due.
   private(set) var announcing: [UInt64] = []
   /// As many as the peer keeps, and no more than this many are out at once.
-  private static let mostIssued = 8
+  private static let mostActive = 8
+  /// RFC 9000 §5.1.1: "An endpoint MAY limit the total number of connection IDs issued for each connection to avoid the
+  /// risk of running out of connection IDs". What has been issued is remembered, in a few bytes each.
+  static let mostIssued = 16_384
+  /// How every ID ends that was issued.
+  private var issued: Set<UInt64> = []
   private let format: ConnectionIDFormat
   let resetKey: StatelessResetKey
 
-  init(configuration: Configuration, entropy: any EntropySource) {
+  /// - Parameter taken: routed to this connection without being one of these: what the client, or a Retry, chose.
+  init(configuration: Configuration, taken: ConnectionID?, entropy: any EntropySource) {
     format = configuration.connectionIDs
     // Without a key that outlives the connection tokens are random: they are given, and never used.
     resetKey = StatelessResetKey(configuration.statelessResetKey ?? entropy.bytes(32))
-    active = [Entry(sequence: 0, id: format.next(entropy))]
+    active = []
+    if let taken { issued = [taken.ending] }
+    active = [Entry(sequence: 0, id: draw(entropy) ?? format.next(entropy))]
   }
 
   var length: Int { format.length }
@@ -30,26 +38,37 @@ struct LocalConnectionIDs {
 
   func contains(_ id: ConnectionID) -> Bool { active.contains { $0.id == id } }
 
+  /// An ID that this connection has not had before; nil when it has had too many.
+  private mutating func draw(_ entropy: any EntropySource) -> ConnectionID? {
+    guard issued.count < Self.mostIssued else { return nil }
+    // Of the shortest IDs one in a thousand is met twice by then; what comes again and again is no entropy.
+    for _ in 0..<16 {
+      let id = format.next(entropy)
+      // RFC 9000 §5.1: "the same connection ID MUST NOT be issued more than once on the same connection."
+      if issued.insert(id.ending).inserted { return id }
+    }
+    return nil
+  }
+
   /// Keeps the peer supplied with as many as it takes. Returns what was newly issued.
   mutating func replenish(peerLimit: UInt64, entropy: any EntropySource) -> [ConnectionID] {
-    let limit = Int(min(peerLimit, UInt64(Self.mostIssued)))
-    var issued: [ConnectionID] = []
-    while active.count < limit {
-      let id = format.next(entropy)
+    let limit = Int(min(peerLimit, UInt64(Self.mostActive)))
+    var fresh: [ConnectionID] = []
+    while active.count < limit, let id = draw(entropy) {
       active.append(Entry(sequence: nextSequence, id: id))
       announcing.append(nextSequence)
       nextSequence += 1
-      issued.append(id)
+      fresh.append(id)
     }
-    return issued
+    return fresh
   }
 
   /// The one that goes with a preferred address, before any other is issued (RFC 9000 §5.1.1).
-  mutating func issuePreferred(_ entropy: any EntropySource) -> ConnectionID {
+  mutating func issuePreferred(_ entropy: any EntropySource) -> ConnectionID? {
     // RFC 9000 §5.1.1: "If the preferred_address transport parameter is sent, the sequence number of the supplied
     // connection ID is 1."
     precondition(nextSequence == 1, "the second ID")
-    let id = format.next(entropy)
+    guard let id = draw(entropy) else { return nil }
     active.append(Entry(sequence: nextSequence, id: id))
     nextSequence += 1
     return id
@@ -89,5 +108,12 @@ struct LocalConnectionIDs {
   mutating func announcementLost(_ sequence: UInt64) {
     guard active.contains(where: { $0.sequence == sequence }), !announcing.contains(sequence) else { return }
     announcing.append(sequence)
+  }
+}
+
+extension ConnectionID {
+  /// The last eight bytes, where routable IDs have their nonce: of different IDs different, but by a rare chance.
+  fileprivate var ending: UInt64 {
+    withUnsafeBytes { bytes in bytes.suffix(8).reduce(0) { $0 << 8 | UInt64($1) } }
   }
 }

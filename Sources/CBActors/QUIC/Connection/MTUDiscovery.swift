@@ -4,8 +4,16 @@ import Wire
 ///
 /// The largest size allowed is tried first, since it mostly passes; the search halves only below it.
 struct MTUDiscovery {
-  /// RFC 9000 §14: every path must carry this.
+  /// RFC 9000 §14: "QUIC MUST NOT be used if the network path cannot support a maximum datagram size of at least 1200
+  /// bytes."
   static let base = 1_200
+  /// What an application fills a packet with may leave it this short of the base.
+  static let nearlyBase = base - 64
+  /// Probes of the base's size that are lost, one after the other and with smaller packets passing, before it is believed
+  /// that a path does not carry it. More than of others: the connection may end over it.
+  private static let baseAttempts = 5
+  /// Bytes of a packet that passes where the base does not.
+  static let narrow = 256
   /// A probe lost this often is too large (RFC 8899 §5.1.2, MAX_PROBES).
   private static let attempts = 3
   /// The search ends within this many bytes.
@@ -28,6 +36,10 @@ struct MTUDiscovery {
   private var isInFlight = false
   private var isRunning = false
   private var hasStarted = false
+  /// The search is for whether even the base passes (RFC 8899 §5.2, the BASE state).
+  private(set) var isConfirmingBase = false
+  /// Not even the base passes (RFC 8899 §5.2, the ERROR state).
+  private(set) var isTooNarrow = false
   /// When to look whether the path has become wider.
   private(set) var raiseDeadline: Instant?
 
@@ -75,6 +87,8 @@ struct MTUDiscovery {
     current = min(initial, ceiling)
     tooLarge = ceiling + 1
     isInFlight = false
+    isConfirmingBase = false
+    isTooNarrow = false
     start()
   }
 
@@ -85,7 +99,33 @@ struct MTUDiscovery {
     tooLarge = current
     current = Self.base
     isInFlight = false
-    if hasStarted { search() }
+    doubtBase()
+  }
+
+  /// There is reason to doubt that even the base passes: that is seen to first.
+  mutating func doubtBase() {
+    guard hasStarted, current == Self.base, !isConfirmingBase else { return }
+    isConfirmingBase = true
+    isRunning = true
+    losses = 0
+    raiseDeadline = nil
+    candidate = Self.base
+  }
+
+  /// Something of at least the base's size has passed.
+  mutating func confirmBase() {
+    guard isConfirmingBase else { return }
+    isConfirmingBase = false
+    search()
+  }
+
+  /// Our own system refuses to send so large a datagram: the link is too narrow for it.
+  mutating func refused(_ size: Int) {
+    guard size > Self.base, size < tooLarge else { return }
+    tooLarge = size
+    isInFlight = false
+    if current >= size { current = Self.base }
+    if !isConfirmingBase, hasStarted { search() }
   }
 
   private mutating func chooseCandidate() {
@@ -107,17 +147,25 @@ struct MTUDiscovery {
   mutating func probeAcknowledged(_ size: Int) -> Bool {
     isInFlight = false
     losses = 0
-    guard size > current, size <= ceiling else { return false }
+    guard !isConfirmingBase, size > current, size <= ceiling else { return false }
     current = size
     chooseCandidate()
     return true
   }
 
-  mutating func probeLost() {
+  mutating func probeLost(_ size: Int) {
     isInFlight = false
+    // Another was the candidate when that one was sent.
+    guard size == candidate else { return }
     losses += 1
-    guard losses >= Self.attempts else { return }
+    guard losses >= (isConfirmingBase ? Self.baseAttempts : Self.attempts) else { return }
     losses = 0
+    if isConfirmingBase {
+      isConfirmingBase = false
+      isRunning = false
+      isTooNarrow = true
+      return
+    }
     tooLarge = candidate
     chooseCandidate()
   }

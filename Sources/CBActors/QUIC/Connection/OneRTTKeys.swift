@@ -19,7 +19,7 @@ struct AEADLimits {
 final class OneRTTKeys {
   let suite: CipherSuite
   private let version: Version
-  private let limits: AEADLimits
+  let limits: AEADLimits
   private var readSecret: TrafficSecret?
   private var writeSecret: TrafficSecret
   /// Nil at a server until the client's Finished: until then it only writes.
@@ -42,9 +42,9 @@ final class OneRTTKeys {
   /// The first packet number sealed with the current write key, and the highest acknowledged of them.
   private var writeStart: UInt64?
   private var isWriteAcknowledged = false
-  /// Packets sealed with the current write key, and packets of all keys that were not authentic (RFC 9001 §6.6).
-  private var sealed: UInt64 = 0
-  private(set) var failures: UInt64 = 0
+  /// Packets sealed with the current write key. RFC 9001 §6.6: "Endpoints MUST count the number of encrypted packets for
+  /// each set of keys."
+  var sealed: UInt64 = 0
 
   init(suite: CipherSuite, version: Version, limits: AEADLimits, write: TrafficSecret) {
     self.suite = suite
@@ -80,12 +80,17 @@ final class OneRTTKeys {
     return .next
   }
 
-  /// The key, if it is kept.
-  func readKey(_ which: Which) -> GenerationKey? {
+  /// The key to try, and whether what it opens may be believed. For a key that is no longer kept another does the same
+  /// work in vain.
+  ///
+  /// RFC 9001 §6.3: "Endpoints responding to an apparent key update MUST NOT generate a timing side-channel signal that might
+  /// indicate that the Key Phase bit was invalid". "Endpoints can use randomized packet protection keys in place of
+  /// discarded keys".
+  func readKey(_ which: Which) -> (key: GenerationKey, isKept: Bool)? {
     switch which {
-    case .previous: previous
-    case .current: current
-    case .next: next
+    case .previous: (previous ?? next).map { ($0, previous != nil) }
+    case .current: current.map { ($0, true) }
+    case .next: next.map { ($0, true) }
     }
   }
 
@@ -140,26 +145,29 @@ final class OneRTTKeys {
 
   enum WriteBudget { case plenty, updateDue, exhausted }
 
-  /// Counts a packet about to be sealed.
+  /// Counts a packet that is being sealed.
   func willSeal(_ packetNumber: UInt64, interval: UInt64?) -> WriteBudget {
     if writeStart == nil { writeStart = packetNumber }
     sealed += 1
-    let limit = limits.confidentiality
-    if sealed >= limit { return .exhausted }
-    return sealed >= min(interval ?? .max, limit / 2) ? .updateDue : .plenty
+    if isNearlyExhausted { return .exhausted }
+    return sealed >= min(interval ?? .max, limits.confidentiality / 2) ? .updateDue : .plenty
   }
 
-  /// The present key has sealed as many packets as it may.
+  /// Packets that are kept back of the limit, to say that the connection is closed.
+  private static let closingReserve: UInt64 = 16
+
+  /// The present key has sealed as many packets as it may but for a few.
+  var isNearlyExhausted: Bool {
+    let limit = limits.confidentiality
+    return sealed >= limit - min(Self.closingReserve, limit / 4)
+  }
+
+  /// RFC 9001 §6.6: "If the total number of encrypted packets with the same key exceeds the confidentiality limit for the
+  /// selected AEAD, the endpoint MUST stop using those keys."
   var isExhausted: Bool { sealed >= limits.confidentiality }
 
   func acknowledged(largest: UInt64) {
     if let writeStart, largest >= writeStart { isWriteAcknowledged = true }
-  }
-
-  /// A packet was not authentic. False when there have been too many (RFC 9001 §6.6).
-  func failed() -> Bool {
-    failures += 1
-    return failures <= limits.integrity
   }
 
   func dropPrevious() {

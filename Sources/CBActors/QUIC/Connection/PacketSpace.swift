@@ -34,8 +34,18 @@ struct PacketSpace: ~Copyable {
   var hasCryptoToSend: Bool { cryptoSend.hasLost || cryptoSend.hasUnsent }
 
   /// Takes in a CRYPTO frame (RFC 9000 §19.6).
-  mutating func receiveCrypto(offset: UInt64, data: UnsafeRawBufferPointer) throws(TransportError) {
+  ///
+  /// - Parameter isOver: TLS reads at a higher level by now.
+  mutating func receiveCrypto(
+    offset: UInt64, data: UnsafeRawBufferPointer, isOver: Bool
+  ) throws(TransportError) {
     let (end, overflow) = offset.addingReportingOverflow(UInt64(data.count))
+    // RFC 9001 §4.1.3: "If the packet is from a previously installed encryption level, it MUST NOT contain data that extends
+    // past the end of previously received data in that flow."
+    guard !isOver || (!overflow && end <= cryptoReceive.contiguousEnd) else {
+      throw TransportError(
+        .protocolViolation, "more handshake data at a level that is over", frameType: FrameType.crypto)
+    }
     // RFC 9000 §7.5: "If an endpoint does not expand its buffer, it MUST close the connection with a
     // CRYPTO_BUFFER_EXCEEDED error code."
     guard !overflow, end <= cryptoReceive.readOffset + Self.cryptoBufferLimit,

@@ -14,6 +14,8 @@ struct PathState {
   var isChallengeDue = false
   /// A challenge went out in a datagram of less than 1200 bytes, all that the peer's address was good for.
   var wasChallengedSmall = false
+  /// The address is validated, and what is being validated is that datagrams of full size pass.
+  var isProvingSize = false
   /// When to challenge again, or to give up.
   var challengeDeadline: Instant?
   var validationDeadline: Instant?
@@ -61,6 +63,7 @@ struct PathState {
   mutating func beginValidation(until deadline: Instant) {
     isChallengeDue = true
     wasChallengedSmall = false
+    isProvingSize = false
     challenges.removeAll(keepingCapacity: true)
     validationDeadline = deadline
   }
@@ -83,14 +86,19 @@ struct PathState {
   mutating func endValidation(nextUntil deadline: Instant) {
     isValidated = true
     stopChallenging()
+    guard wasChallengedSmall else { return }
+    // RFC 9000 §8.2.1: "To ensure that the path MTU is large enough, the endpoint MUST perform a second path validation by
+    // sending a PATH_CHALLENGE frame in a datagram of at least 1200 bytes."
     // RFC 9000 §8.2.3: "the endpoint MUST initiate another path validation with an expanded datagram to verify that the
     // path supports the required MTU."
-    if wasChallengedSmall { beginValidation(until: deadline) }
+    beginValidation(until: deadline)
+    isProvingSize = true
   }
 
   mutating func stopChallenging() {
     challenges.removeAll(keepingCapacity: true)
     isChallengeDue = false
+    isProvingSize = false
     challengeDeadline = nil
     validationDeadline = nil
   }

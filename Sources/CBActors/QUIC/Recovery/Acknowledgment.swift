@@ -76,7 +76,9 @@ extension LossRecovery {
     let losses = detectLosses(in: space, now: now)
     report(losses, priorInFlight: beforeLoss, now: now)
     // One ACK that tells of both shows that large packets pass.
-    if batch.acknowledgesLarge { largeLossEvents = 0 }
+    if batch.largestSize > MTUDiscovery.base { largeLossEvents = 0 }
+    if batch.largestSize > MTUDiscovery.nearlyBase { fullLossEvents = 0 }
+    if batch.largestSize >= MTUDiscovery.base { acknowledgedBase = true }
     outcome.lostPackets = losses.packets
     outcome.isProbeLost = losses.isProbeLost
 
@@ -116,7 +118,8 @@ extension LossRecovery {
     var marked: UInt64 = 0
     var marksPath = false
     var probeSize: Int?
-    var acknowledgesLarge = false
+    /// Bytes of the largest packet of this path.
+    var largestSize = 0
 
     init(recoveryStart: Instant?) { self.recoveryStart = recoveryStart }
   }
@@ -155,7 +158,7 @@ extension LossRecovery {
     }
     if packet.isInFlight {
       let size = UInt64(packet.size)
-      if Int(packet.size) > MTUDiscovery.base { batch.acknowledgesLarge = true }
+      batch.largestSize = max(batch.largestSize, Int(packet.size))
       bytesInFlight -= size
       batch.bytes += size
       if batch.recoveryStart.map({ packet.timeSent > $0 }) ?? true { batch.bytesPastRecovery += size }

@@ -10,6 +10,8 @@ extension LossRecovery {
     var isProbeLost = false
     /// Larger than every path must carry.
     var isLargeLost = false
+    /// About as large as that, or larger.
+    var isFullLost = false
     var isPersistentCongestion = false
   }
 
@@ -88,6 +90,7 @@ extension LossRecovery {
     if packet.flags.contains(.pmtuProbe) { return }
     losses.bytes += UInt64(packet.size)
     if Int(packet.size) > MTUDiscovery.base { losses.isLargeLost = true }
+    if Int(packet.size) > MTUDiscovery.nearlyBase { losses.isFullLost = true }
     sampler.onLost(UInt64(packet.size))
     lossEpisode.onLost(number, isOneRTT: index == 2, sent: packet.timeSent, now: now)
     controller.onPacketLost(
@@ -107,6 +110,7 @@ extension LossRecovery {
   /// OnPacketsLost of RFC 9002 §B.8.
   mutating func report(_ losses: Losses, priorInFlight: UInt64, now: Instant) {
     if losses.isLargeLost { largeLossEvents += 1 }
+    if losses.isFullLost { fullLossEvents += 1 }
     guard let newestSent = losses.newestSent else { return }
     let sample = LossSample(
       now: now, packets: losses.packets, bytes: losses.bytes, newestSent: newestSent, priorInFlight: priorInFlight)

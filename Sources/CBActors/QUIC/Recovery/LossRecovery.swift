@@ -50,6 +50,10 @@ package struct LossRecovery: Sendable {
   private var roundEnd: UInt64 = 0
   /// Loss events of packets larger than every path must carry, since one such was last acknowledged on this path.
   var largeLossEvents = 0
+  /// The same of packets about as large as every path must carry, or larger.
+  var fullLossEvents = 0
+  /// A packet at least as large as every path must carry has been acknowledged on this path; cleared by whoever asked.
+  var acknowledgedBase = false
   /// One packet may leave though the window is full, since a recovery period has just begun.
   var mayExceedWindowOnce = false
 
@@ -259,6 +263,8 @@ package struct LossRecovery: Sendable {
     }
     startAgain()
     largeLossEvents = 0
+    fullLossEvents = 0
+    acknowledgedBase = false
     probeTimeoutCount = 0
     timerBase = now
   }

@@ -71,6 +71,8 @@ struct ReceiveBuffer: ~Copyable {
   }
 
   var isReadable: Bool { readOffset < contiguousEnd }
+  /// Nothing waits to be read, not even beyond a gap.
+  var isEmpty: Bool { !isReadable && ahead.isEmpty }
 
   /// The next bytes in order that lie in one piece; empty when there are none.
   var readable: UnsafeRawBufferPointer {
