@@ -129,9 +129,9 @@ dev:
     def issuer(self):
         return f"http://127.0.0.1:{self.issuer_port}"
 
-    def start(self):
+    def start(self, *flags):
         self.process = subprocess.Popen(
-            [BIN / "cbpop", "--dev", "--config", self.config, "--state-directory", self.state],
+            [BIN / "cbpop", "--dev", "--config", self.config, "--state-directory", self.state, *flags],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )

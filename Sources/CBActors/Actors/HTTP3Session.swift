@@ -214,8 +214,6 @@ public actor HTTP3Session {
         }
       case .handshakeCompleted:
         handshakeEnded()
-        let (isResumed, earlyData) = (quic.isResumed, quic.earlyData)
-        endpoint.assumeIsolated { $0.handshakeCompleted(isResumed: isResumed, earlyData: earlyData) }
         http.start(on: &quic)
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
@@ -322,7 +320,9 @@ public actor HTTP3Session {
   private func handshakeEnded() {
     guard isHandshaking else { return }
     isHandshaking = false
-    if role == .server { endpoint.assumeIsolated { $0.handshakeEnded() } }
+    guard role == .server else { return }
+    let (isResumed, earlyData) = (quic.isResumed, quic.earlyData)
+    endpoint.assumeIsolated { $0.handshakeEnded(isResumed: isResumed, earlyData: earlyData) }
   }
 
   private func connectionClosed(_ reason: CloseReason) {
