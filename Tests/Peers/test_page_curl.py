@@ -1,4 +1,8 @@
-"""curl, on ngtcp2, loads a page of a hundred objects over one connection, and its second visit begins in 0-RTT."""
+"""curl, on ngtcp2, loads a page of a hundred objects over one connection, and its second visit begins in 0-RTT.
+
+The libcurl of pycurl's wheels stands on OpenSSL, with which it sends early data. That of curl_cffi stands on BoringSSL:
+it resumes, but sends none. Debian 12's own has no HTTP/3.
+"""
 
 import io
 import re
@@ -130,7 +134,7 @@ def test_curl_loads_a_page_of_a_hundred_objects_and_comes_back_in_0_rtt(tmp_path
         pop.stop()
 
     assert early[0] == 0 and early[1] > 0
-    assert "resumed=1" in pop.log.text and "earlyData=1" in pop.log.text
     assert pop.log.wait_for(r"early=(\d+)")[1] == "1"
+    assert "resumed=1" in pop.log.text and "earlyData=1" in pop.log.text
     logs = [records(file)[1:] for file in sorted(qlogs.iterdir(), key=lambda file: file.stat().st_mtime)]
     assert [requests_in_0_rtt(events) for events in logs] == [[], [0]]
