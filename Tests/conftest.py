@@ -142,9 +142,9 @@ dev:
     def issuer(self):
         return f"http://127.0.0.1:{self.issuer_port}"
 
-    def start(self):
+    def start(self, *flags):
         self.process = subprocess.Popen(
-            [*self.prefix, BIN / "cbpop", "--dev", "--config", self.config, "--state-directory", self.state],
+            [*self.prefix, BIN / "cbpop", "--dev", "--config", self.config, "--state-directory", self.state, *flags],
             env=os.environ | self.environment,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

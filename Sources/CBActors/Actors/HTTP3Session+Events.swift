@@ -20,8 +20,6 @@ extension HTTP3Session {
         }
       case .handshakeCompleted:
         handshakeEnded()
-        let (isResumed, earlyData) = (quic.isResumed, quic.earlyData)
-        endpoint.assumeIsolated { $0.handshakeCompleted(isResumed: isResumed, earlyData: earlyData) }
         startHTTP()
       case .earlyDataReady:
         // A client's requests need settings to go by; a server's SETTINGS need not wait for the client's Finished.
@@ -134,7 +132,9 @@ extension HTTP3Session {
   private func handshakeEnded() {
     guard isHandshaking else { return }
     isHandshaking = false
-    if role == .server { endpoint.assumeIsolated { $0.handshakeEnded() } }
+    guard role == .server else { return }
+    let (isResumed, earlyData) = (quic.isResumed, quic.earlyData)
+    endpoint.assumeIsolated { $0.handshakeEnded(isResumed: isResumed, earlyData: earlyData) }
   }
 
   private func connectionClosed(_ reason: CloseReason) {

@@ -180,8 +180,9 @@ public actor QUICEndpoint {
 
   func route(_ id: ConnectionID, to session: HTTP3Session) { core.add(id, session) }
   func unroute(_ id: ConnectionID) { core.remove(id) }
-  func handshakeEnded() { core.halfOpen -= 1 }
-  func handshakeCompleted(isResumed: Bool, earlyData: EarlyDataState) {
+  /// A server's handshake is complete, or its client has left before that.
+  func handshakeEnded(isResumed: Bool, earlyData: EarlyDataState) {
+    core.halfOpen -= 1
     if isResumed { counts.resumed += 1 }
     if earlyData == .accepted { counts.earlyDataAccepted += 1 }
   }
