@@ -93,9 +93,16 @@ def rebinding(o):
 
 
 def migrated(o):
-    return need(len(o.seen.client_addresses) > 1, "the client stayed where it was") or need(
-        any(line["migrations"] > 0 for line in o.ours), "cbquic noticed no migration"
-    )
+    return need(len(o.seen.client_addresses) > 1, "the client stayed where it was") or migrated_by_us(o)
+
+
+def migrated_by_us(o):
+    return need(any(line["migrations"] > 0 for line in o.ours), "cbquic noticed no migration")
+
+
+def at_preferred_address(o):
+    """What goes to and from the server's preferred address does not pass the link."""
+    return migrated_by_us(o) or need(o.seen.to_client < 500, "the server went on sending from its first address")
 
 
 def marked(o):
@@ -166,6 +173,8 @@ CASES = {
     "rebind-port": Case([10 * MB], Conditions(rebind="port"), timeout=90, check=rebinding),
     "rebind-addr": Case([10 * MB], Conditions(rebind="address"), timeout=90, check=rebinding),
     "connectionmigration": Case([2 * MB], client=["--migrate", "500000"], check=migrated),
+    # What the runner means by connectionmigration now: to the server's preferred address.
+    "preferredaddress": Case([5 * MB], server=["--preferred", "127.0.0.3"], check=at_preferred_address),
     "v2": Case([KB], both=["--versions", "v2,v1"], check=upgraded),
     # Not of the runner: RFC 9369 from the first packet on; RFC 9000 section 6 with RFC 9368 section 2.1.
     "v2-first": Case([KB], both=["--versions", "v2,v1"], client=["--initial-version", "v2"], check=all_in_v2),
@@ -188,6 +197,8 @@ NO_V2 = (
 NOT_APPLICABLE = {
     ("aioquic", "client", "ecn"): NO_ECN,
     ("aioquic", "server", "ecn"): NO_ECN,
+    ("aioquic", "server", "preferredaddress"): "aioquic's server has no way to give one",
+    ("picoquic", "server", "preferredaddress"): "aiopquic's server has no way to give one",
     ("ngtcp2", "client", "v2"): NO_V2,
     ("ngtcp2", "server", "v2"): NO_V2,
     ("ngtcp2", "client", "v2-first"): NO_V2,
@@ -243,8 +254,11 @@ def run(name, role, peer):
         if PEERS["ngtcp2"] in (client, server):
             client_switches, server_switches = ["--alpn", "h3", *client_switches], ["--alpn", "h3", *server_switches]
         (server_switches if role == "client" else client_switches).extend(case.peer)
+        port = free_port()
+        if "--preferred" in server_switches:
+            server_switches[server_switches.index("--preferred") + 1] += f":{port}"
         serving = subprocess.Popen(
-            [*server, "serve", f"127.0.0.1:{free_port()}"]
+            [*server, "serve", f"127.0.0.1:{port}"]
             + ["--cert", cert, "--key", key, "--dir", source, *server_switches],
             stdout=subprocess.PIPE,
             stderr=open(folder / "server.err", "wb"),

@@ -20,9 +20,9 @@ Made by `scripts/interop`; not to be edited. Each cell is one run of `Tests/Inte
 as the programs, at one end, another implementation at the other, and a link between them that delays, loses, damages and
 rebinds. A cell is green when every file arrived intact and what the case is about was seen to happen. The role is
 `cbquic`'s. Links and sizes are near the interop runner's, smaller where its cases take long: 20 connections instead of
-50 in the two lossy handshakes, 1 MB for chacha20. In connectionmigration the client moves to another address of its own;
-the link has no second address for a server. The last two rows are not the runner's: a client that begins in version 2,
-and one that begins in a version that the server does not speak and then begins again.
+50 in the two lossy handshakes, 1 MB for chacha20. In connectionmigration the client moves to another address of its own,
+in preferredaddress to another of the server's, beside the link. The last two rows are not the runner's: a client that
+begins in version 2, and one that begins in a version that the server does not speak and then begins again.
 
 Peers: aioquic {aioquic}; picoquic by way of aiopquic {aiopquic}, with HTTP/3 of its own as a server and aioquic's on top
 as a client; Debian's ngtcp2 {ngtcp2}, whose programs gtlsclient and gtlsserver speak HTTP/3 in every row, and for v2-first

@@ -14,6 +14,7 @@ def arguments():
     parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("--connections", default="one")
     parser.add_argument("--migrate", type=int)
+    parser.add_argument("--preferred")
     for name in ["--retry", "--early", "--chacha20"]:
         parser.add_argument(name, action="store_true")
     parser.add_argument("names", nargs="*")

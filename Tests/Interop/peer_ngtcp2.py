@@ -46,6 +46,8 @@ def serve(options):
     switches = ["--quiet", f"--htdocs={options.dir}", "--mime-types-file=/dev/null", *PATIENCE, *ciphers(options)]
     if options.retry:
         switches.append("--validate-addr")
+    if options.preferred:
+        switches.append(f"--preferred-ipv4-addr={options.preferred}")
     if os.fork() == 0:
         # gtlsserver says nothing when it is ready.
         while f":{options.port:04X} " not in Path("/proc/net/udp").read_text():

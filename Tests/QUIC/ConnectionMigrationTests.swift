@@ -64,8 +64,8 @@ import Wire
     #expect(pair.run { $0.clientApplication.finished.contains(id) && $0.serverApplication.finished.contains(id) })
     #expect(pair.see { $0.server.path } == ConnectionPair.reversed(new))
     #expect(pair.clientApplication.has(.pathChanged(new)))
-    // The ID left behind has been retired, and another issued.
-    pair.run(for: .seconds(2))
+    // The ID left behind has been retired, once nothing can be on its way to it, and another issued.
+    pair.run(for: .seconds(4))
     #expect(
       pair.serverApplication.events.contains {
         if case .connectionIDRetired = $0 { true } else { false }

@@ -39,6 +39,35 @@ import Wire
       pair.clientApplication.has(.pathChanged(Path(local: ConnectionPair.clientPath.local, remote: Self.preferred))))
   }
 
+  /// What the client sent by a slower way before it moved, and before it retired the ID that it sent it to.
+  @Test func packetsToTheFormerIDAreTakenIn() throws {
+    let pair = try pair()
+    var late = 0
+    pair.filter = { datagram in
+      guard datagram.from == .client, datagram.path.remote == Self.original, datagram.bytes[0] & 0x80 == 0 else {
+        return datagram
+      }
+      late += 1
+      var slow = datagram
+      slow.arrival = slow.arrival + .milliseconds(500)
+      return slow
+    }
+    #expect(pair.connect())
+    try transfer(pair)
+    #expect(late > 0)
+    #expect(pair.see { $0.server.path.local } == Self.preferred)
+    #expect(pair.see { $0.server.statistics.drops.mismatched } == 0)
+    pair.run(for: .seconds(4))
+    #expect(retirements(pair) == 1)
+  }
+
+  /// IDs of the server's that are over; the one that the client chose for its first packets is another matter.
+  private func retirements(_ pair: ConnectionPair) -> Int {
+    pair.serverApplication.events.count {
+      if case .connectionIDRetired(let id) = $0 { pair.serverApplication.has(.connectionIDIssued(id)) } else { false }
+    }
+  }
+
   @Test func clientStaysWhenThePreferredAddressIsDead() throws {
     let pair = try pair()
     pair.filter = { $0.from == .client && $0.path.remote == Self.preferred ? nil : $0 }

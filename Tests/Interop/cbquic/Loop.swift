@@ -130,8 +130,13 @@ final class Loop {
     }
     exchange.run()
     flush(exchange, from: ports)
-    say(exchange.summary(ecn: ports.reduce([0, 0, 0, 0]) { total, port in zip(total, port.received).map { $0 + $1 } }))
+    say(exchange.summary(ecn: codepoints(ports)))
     return exchange.closeReason
+  }
+
+  /// Datagrams received with each ECN codepoint.
+  private func codepoints(_ ports: [UDPPort]) -> [Int] {
+    ports.reduce([0, 0, 0, 0]) { total, port in zip(total, port.received).map { $0 + $1 } }
   }
 
   // MARK: Server
@@ -150,35 +155,38 @@ final class Loop {
     endpointConfiguration.versions = configuration.versions
     endpointConfiguration.retry = options.retry ? .always : .never
     var endpoint = Endpoint<Exchange>(endpointConfiguration, entropy: SystemEntropy.shared)
-    let port = try UDPPort(options.address)
+    configuration.preferredAddresses = options.preferred.map { [$0] } ?? []
+    let ports = try ([options.address] + configuration.preferredAddresses).map { try UDPPort($0) }
     let reply = UnsafeMutableRawBufferPointer.allocate(byteCount: 2_048, alignment: 16)
     defer { reply.deallocate() }
     var exchanges: [Exchange] = []
-    say("cbquic serves at \(port.local)")
+    say("cbquic serves at \(ports[0].local)")
     while true {
-      wait([port], until: exchanges.compactMap { $0.connection.deadline }.min())
-      while port.receive({ datagram, remote, ecn in
-        let path = Path(local: port.local, remote: remote)
-        switch endpoint.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply) {
-        case .connection(let exchange): exchange.connection.receive(datagram, path: path, ecn: ecn, now: now)
-        case .accept(let request):
-          let session = tls.makeSession()
-          let exchange = Exchange(
-            Connection(
-              server: configuration, tls: session, path: path, initial: request, now: now,
-              entropy: SystemEntropy.shared),
-            tls: session, files: Files(in: directory), options: options)
-          exchanges.append(exchange)
-          exchange.connection.receive(datagram, path: path, ecn: ecn, now: now)
-          exchange.run()
-          for id in exchange.takeRoutes().issued { endpoint.add(id, exchange) }
-        case .reply(let count):
-          port.send(
-            UnsafeRawBufferPointer(rebasing: reply[..<count]), segmentSize: count, to: remote, ecn: .notECT)
-        // This server has one ring.
-        case .drop, .ring: break
-        }
-      }) {}
+      wait(ports, until: exchanges.compactMap { $0.connection.deadline }.min())
+      for port in ports {
+        while port.receive({ datagram, remote, ecn in
+          let path = Path(local: port.local, remote: remote)
+          switch endpoint.route(UnsafeRawBufferPointer(datagram), from: path, now: now, reply: reply) {
+          case .connection(let exchange): exchange.connection.receive(datagram, path: path, ecn: ecn, now: now)
+          case .accept(let request):
+            let session = tls.makeSession()
+            let exchange = Exchange(
+              Connection(
+                server: configuration, tls: session, path: path, initial: request, now: now,
+                entropy: SystemEntropy.shared),
+              tls: session, files: Files(in: directory), options: options)
+            exchanges.append(exchange)
+            exchange.connection.receive(datagram, path: path, ecn: ecn, now: now)
+            exchange.run()
+            for id in exchange.takeRoutes().issued { endpoint.add(id, exchange) }
+          case .reply(let count):
+            port.send(
+              UnsafeRawBufferPointer(rebasing: reply[..<count]), segmentSize: count, to: remote, ecn: .notECT)
+          // This server has one ring.
+          case .drop, .ring: break
+          }
+        }) {}
+      }
       for exchange in exchanges {
         if let deadline = exchange.connection.deadline, deadline <= now { exchange.connection.handleTimeout(now: now) }
         let wasOpen = exchange.closeReason == nil
@@ -186,8 +194,8 @@ final class Loop {
         let routes = exchange.takeRoutes()
         for id in routes.issued { endpoint.add(id, exchange) }
         for id in routes.retired { endpoint.remove(id) }
-        flush(exchange, from: [port])
-        if wasOpen, exchange.closeReason != nil { say(exchange.summary(ecn: port.received)) }
+        flush(exchange, from: ports)
+        if wasOpen, exchange.closeReason != nil { say(exchange.summary(ecn: codepoints(ports))) }
       }
       exchanges.removeAll { $0.connection.isDrained }
     }

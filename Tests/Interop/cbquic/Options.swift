@@ -17,6 +17,7 @@ struct Options {
       --early              offers or takes 0-RTT
       --key-update N       updates keys every N packets
       --migrate BYTES      a client moves to another address after so many bytes
+      --preferred ADDRESS  a server would rather be reached there, and listens there too
       --no-ecn             sends without ECN marks
       --keylog FILE        appends TLS secrets
       --timeout SECONDS    a client gives up after so long (60)
@@ -44,6 +45,7 @@ struct Options {
   var ecn = true
   var keyUpdate: UInt64?
   var migrate: Int?
+  var preferred: SocketAddress?
   var keyLog: String?
   var timeout = 60
   var connections = Connections.one
@@ -81,6 +83,9 @@ struct Options {
       case "--no-ecn": ecn = false
       case "--key-update": keyUpdate = try number()
       case "--migrate": migrate = try number()
+      case "--preferred":
+        guard let address = try SocketAddress(value()) else { throw Usage("\(word) needs an address and a port") }
+        preferred = address
       case "--keylog": keyLog = try value()
       case "--timeout": timeout = try number()
       case "--connections":

@@ -68,7 +68,9 @@ extension Connection {
     case .newConnectionID(let frame): try receiveNewConnectionID(frame)
     case .retireConnectionID(let sequence):
       if let id = try localIDs.receiveRetirement(sequence, packetDestination: context.destinationID) {
-        events.append(.connectionIDRetired(id))
+        if let oldest = formerIDs.add(id, until: context.now + validationPeriod) {
+          events.append(.connectionIDRetired(oldest))
+        }
         issueConnectionIDs()
       }
     case .pathChallenge(let data): context.challenges.append(data)

@@ -152,7 +152,9 @@ extension Connection {
 
   /// The packet's connection IDs are this connection's.
   private mutating func isOurs(_ header: PacketHeader) -> Bool {
-    if header.type == .oneRTT { return localIDs.contains(header.destinationID) }
+    if header.type == .oneRTT {
+      return localIDs.contains(header.destinationID) || formerIDs.contains(header.destinationID)
+    }
     guard localIDs.contains(header.destinationID) || (role == .server && header.destinationID == routedInitialID) else {
       return false
     }

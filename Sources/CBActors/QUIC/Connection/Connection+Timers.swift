@@ -22,6 +22,7 @@ extension Connection {
     consider(pacedUntil)
     consider(oneRTT?.previousExpiry)
     consider(earlyKeysExpiry)
+    consider(formerIDs.deadline)
     consider(mtu.raiseDeadline)
     consider(active.challengeDeadline)
     consider(active.validationDeadline)
@@ -68,6 +69,7 @@ extension Connection {
       earlyKeys = nil
       earlyKeysExpiry = nil
     }
+    while let id = formerIDs.takeExpired(now) { events.append(.connectionIDRetired(id)) }
     if let deadline = recovery.deadline, deadline <= now { handleRecoveryTimeout(now) }
     if let deadline = mtu.raiseDeadline, deadline <= now { mtu.raise() }
     handlePathTimeouts(now)

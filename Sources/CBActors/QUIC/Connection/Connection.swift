@@ -50,6 +50,7 @@ public struct Connection: ~Copyable {
 
   // Identity (RFC 9000 §5.1, §7.3).
   var localIDs: LocalConnectionIDs
+  var formerIDs = FormerConnectionIDs()
   var peerIDs: PeerConnectionIDs
   /// The Destination Connection ID of the client's first Initial packet.
   var originalDestinationID: ConnectionID
