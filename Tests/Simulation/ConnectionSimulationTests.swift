@@ -27,22 +27,15 @@ import Wire
   }
 
   @Test(arguments: Scenario.seeds(0, 300)) func everyByteArrivesOnceAndInOrder(seed: UInt64) {
-    let scenario = Scenario.random(seed, totalBytes: 150_000)
-    let network = scenario.makeNetwork()
-    network.runToTheEnd()
-    #expect(network.verdict == nil, "\(scenario)")
+    Scenario.random(seed, totalBytes: 150_000).expectHolds()
   }
 
   @Test(arguments: Scenario.seeds(100_000, 12)) func aMegabyteEachWay(seed: UInt64) {
-    let scenario = Scenario.random(seed, totalBytes: 1_000_000, worst: 0.05)
-    let network = scenario.makeNetwork()
-    network.runToTheEnd()
-    #expect(network.verdict == nil, "\(scenario)")
+    Scenario.random(seed, totalBytes: 1_000_000, worst: 0.05).expectHolds()
   }
 
   /// A NAT gives the client another port, or another address, in the middle of the transfer (RFC 9000 §9.3).
   @Test(arguments: Scenario.seeds(200_000, 40)) func aReboundClientIsFollowed(seed: UInt64) {
-    var dice = Dice(seed: seed)
     var scenario = Scenario.random(seed, totalBytes: 200_000, worst: 0.03)
     scenario.up.blackouts = []
     scenario.down.blackouts = []
@@ -50,52 +43,59 @@ import Wire
     scenario.down.rate = 500_000
     // A client that only listens must speak now and then, or the server cannot know where it is.
     scenario.client.keepAliveInterval = .seconds(1)
-    let network = scenario.makeNetwork()
-    // RFC 9000 §9: an address is to stay as it is until the handshake is confirmed.
-    network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
-    for step: Int64 in 1...2 {
-      let host = dice.chance(0.5) ? Network.clientAddress.ip : .v4(IPv4Address(198, 51, 100, UInt8(step)))
-      let address = SocketAddress(host, port: 50_000 + UInt16(step))
-      network.rebindings.append((network.now + .milliseconds(150 * step + Int64(dice.below(100))), address))
+    scenario.expectHolds {
+      var dice = Dice(seed: seed)
+      let network = $0.makeNetwork()
+      // RFC 9000 §9: an address is to stay as it is until the handshake is confirmed.
+      network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
+      for step: Int64 in 1...2 {
+        let host = dice.chance(0.5) ? Network.clientAddress.ip : .v4(IPv4Address(198, 51, 100, UInt8(step)))
+        let address = SocketAddress(host, port: 50_000 + UInt16(step))
+        network.rebindings.append((network.now + .milliseconds(150 * step + Int64(dice.below(100))), address))
+      }
+      network.runToTheEnd()
+      if let verdict = network.verdict { return verdict }
+      return network.server!.connection.statistics.migrations > 0 ? nil : "the server followed nobody"
     }
-    network.runToTheEnd()
-    #expect(network.verdict == nil, "\(scenario)")
-    let migrations = network.server!.connection.statistics.migrations
-    #expect(migrations > 0)
   }
 
   /// The client moves to another address of its own while the old path dies (RFC 9000 §9).
   @Test(arguments: Scenario.seeds(300_000, 40)) func aMovingClientArrives(seed: UInt64) {
-    var dice = Dice(seed: seed)
     var scenario = Scenario.random(seed, totalBytes: 200_000, worst: 0.03)
     scenario.up.rate = 500_000
     scenario.down.rate = 500_000
-    let network = scenario.makeNetwork()
-    network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
-    network.run(until: network.now + .milliseconds(Int64(dice.below(300)))) { network.isTransferDone }
-    if dice.chance(0.5) {
-      // Nothing more gets through to the address that the client leaves.
-      network.publicAddress = SocketAddress(.v4(IPv4Address(192, 0, 2, 99)), port: 9)
+    scenario.expectHolds {
+      var dice = Dice(seed: seed)
+      let network = $0.makeNetwork()
+      network.run(until: Scenario.start + .seconds(100)) { network.client.connection.isHandshakeConfirmed }
+      network.run(until: network.now + .milliseconds(Int64(dice.below(300)))) { network.isTransferDone }
+      if dice.chance(0.5) {
+        // Nothing more gets through to the address that the client leaves.
+        network.publicAddress = SocketAddress(.v4(IPv4Address(192, 0, 2, 99)), port: 9)
+      }
+      let target = Path(local: Network.secondClientAddress, remote: Network.serverAddress)
+      guard network.isTransferDone || network.client.connection.migrate(to: target, now: network.now) else {
+        return "the client may not move"
+      }
+      network.runToTheEnd()
+      return network.verdict
     }
-    let target = Path(local: Network.secondClientAddress, remote: Network.serverAddress)
-    let hasMoved = network.isTransferDone || network.client.connection.migrate(to: target, now: network.now)
-    #expect(hasMoved)
-    network.runToTheEnd()
-    #expect(network.verdict == nil, "\(scenario)")
   }
 
   @Test(arguments: 0..<20 as Range<UInt64>) func aServerThatForgotSaysSo(seed: UInt64) {
     var scenario = Scenario(seed: seed)
     scenario.plan.bytes = 5_000_000
-    let network = scenario.makeNetwork()
-    network.run(until: Scenario.start + .milliseconds(200 + Int64(seed) * 10)) { false }
-    let isConfirmed = network.client.connection.isHandshakeConfirmed
-    #expect(isConfirmed)
-    network.restartServer()
-    network.run(until: network.now + .seconds(20)) { network.client.closeReason != nil }
-    #expect(network.client.closeReason == .statelessReset)
-    let resets = network.serverEndpoint.resetsSent
-    #expect(resets > 0)
+    scenario.expectHolds {
+      let network = $0.makeNetwork()
+      network.run(until: Scenario.start + .milliseconds(200 + Int64(seed) * 10)) { false }
+      guard network.client.connection.isHandshakeConfirmed else { return "no handshake" }
+      network.restartServer()
+      network.run(until: network.now + .seconds(20)) { network.client.closeReason != nil }
+      guard network.client.closeReason == .statelessReset, network.serverEndpoint.resetsSent > 0 else {
+        return "the client ended with \(String(describing: network.client.closeReason))"
+      }
+      return network.firstFault
+    }
   }
 
   /// Each of the first datagrams of each direction is lost in turn, and then each two that follow each other.
@@ -105,15 +105,17 @@ import Wire
       scenario.handshake.serverFlight = 6000
       scenario.plan.bytes = 5000
       scenario.retry = first % 2 == 0 ? .never : .always
-      let network = scenario.makeNetwork()
-      var seen = 0
-      network.interceptor = { destination, datagram in
-        guard destination == direction else { return [datagram] }
-        seen += 1
-        return (first..<first + count).contains(seen - 1) ? [] : [datagram]
+      scenario.expectHolds("\(direction)-\(first)-\(count)") {
+        let network = $0.makeNetwork()
+        var seen = 0
+        network.interceptor = { destination, datagram in
+          guard destination == direction else { return [datagram] }
+          seen += 1
+          return (first..<first + count).contains(seen - 1) ? [] : [datagram]
+        }
+        network.runToTheEnd()
+        return network.verdict
       }
-      network.runToTheEnd()
-      #expect(network.verdict == nil, "\(direction) \(first) \(count)")
     }
   }
 
@@ -123,21 +125,22 @@ import Wire
     var scenario = Scenario(seed: 5)
     scenario.plan.bytes = 2000
     scenario.retry = retries ? .always : .never
-    let network = scenario.makeNetwork()
-    var hasDamaged = false
-    network.interceptor = { destination, datagram in
-      // After a Retry the second Initial begins the connection.
-      guard destination == .server, !hasDamaged, !retries || network.serverEndpoint.retriesSent > 0 else {
-        return [datagram]
+    scenario.expectHolds {
+      let network = $0.makeNetwork()
+      var hasDamaged = false
+      network.interceptor = { destination, datagram in
+        // After a Retry the second Initial begins the connection.
+        guard destination == .server, !hasDamaged, !retries || network.serverEndpoint.retriesSent > 0 else {
+          return [datagram]
+        }
+        hasDamaged = true
+        var damaged = datagram
+        damaged.bytes[6 + Int(datagram.bytes[5]) + 3] ^= 0x10
+        return [damaged]
       }
-      hasDamaged = true
-      var damaged = datagram
-      damaged.bytes[6 + Int(datagram.bytes[5]) + 3] ^= 0x10
-      return [damaged]
+      network.runToTheEnd()
+      return network.verdict ?? (hasDamaged ? nil : "nothing was damaged")
     }
-    network.runToTheEnd()
-    #expect(network.verdict == nil)
-    #expect(hasDamaged)
   }
 
   @Test func oneSeedIsOneRunToTheByte() {

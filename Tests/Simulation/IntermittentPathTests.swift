@@ -38,12 +38,11 @@ import Wire
   }
 
   @Test(arguments: Scenario.seeds(600_000, 12)) func aSecondInTwoAndAHalfIsEnough(seed: UInt64) {
-    let scenario = Self.scenario(seed, works: .seconds(1), dead: .milliseconds(1_500))
-    let network = scenario.makeNetwork()
-    network.runToTheEnd()
-    #expect(network.verdict == nil, "\(scenario)")
-    let end = network.now
-    #expect(end > Scenario.start + .seconds(40), "there were outages enough")
+    Self.scenario(seed, works: .seconds(1), dead: .milliseconds(1_500)).expectHolds {
+      let network = $0.makeNetwork()
+      network.runToTheEnd()
+      return network.verdict ?? (network.now > Scenario.start + .seconds(40) ? nil : "it was over before it mattered")
+    }
   }
 
   /// What works for longer than the longest probe timeout is found.
@@ -51,9 +50,6 @@ import Wire
     var dice = Dice(seed: seed ^ 0x0ff0)
     let works = Interval.milliseconds(1_200 + Int64(dice.below(1_500)))
     let dead = Interval.milliseconds(300 + Int64(dice.below(2_700)))
-    let scenario = Self.scenario(seed, works: works, dead: dead)
-    let network = scenario.makeNetwork()
-    network.runToTheEnd()
-    #expect(network.verdict == nil, "works \(works), dead \(dead), \(scenario)")
+    Self.scenario(seed, works: works, dead: dead).expectHolds()
   }
 }

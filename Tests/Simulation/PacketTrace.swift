@@ -1,4 +1,3 @@
-import Glibc
 import QUIC
 import Wire
 
@@ -20,17 +19,4 @@ final class PacketTrace {
   func note(_ text: String, now: Instant) { lines.append("\(Self.time(now)) \(text)") }
 
   private static func time(_ now: Instant) -> String { "\(Double(now.nanoseconds / 1000) / 1000)" }
-
-  /// Writes all lines to a file; nil when that fails.
-  func write(seed: UInt64) -> String? {
-    let folder = getenv("SIMULATION_TRACES").map { String(cString: $0) } ?? "/tmp"
-    let path = "\(folder)/simulation-\(seed).trace"
-    guard let file = fopen(path, "w") else { return nil }
-    defer { fclose(file) }
-    for line in lines {
-      fputs(line, file)
-      fputs("\n", file)
-    }
-    return path
-  }
 }

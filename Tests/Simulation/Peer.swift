@@ -23,6 +23,11 @@ class Peer {
   private(set) var fault: String?
   /// Datagrams leave this end in batches of at most so many.
   let maxSegments: Int
+  /// The connection takes streams: the handshake is complete, or early data may be sent (RFC 9001 §4.6, §5.7).
+  private(set) var isReady = false
+  /// Early data was refused since this was last asked.
+  private var hasBeenRefused = false
+  private(set) var tokens: [[UInt8]] = []
   /// What it sends is the plan's bytes.
   var checksContent = true
   let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 16, alignment: 16)
@@ -46,7 +51,7 @@ class Peer {
       if closeReason != nil { note("event after the last: \(event)") }
       handle(event)
     }
-    guard connection.isHandshakeComplete, closeReason == nil else { return }
+    guard isReady, closeReason == nil else { return }
     act()
   }
 
@@ -62,11 +67,31 @@ class Peer {
     return routes
   }
 
+  /// RFC 9001 §4.6.2: whatever was begun in early data is to be begun again.
+  func startOver() {
+    isReady = false
+    hasBeenRefused = true
+    unopened = plan.streams
+    sending = [:]
+    receivedBytes = [:]
+    ended = []
+    acknowledged = []
+    datagramsSent = 0
+  }
+
+  func takeRefusal() -> Bool {
+    defer { hasBeenRefused = false }
+    return hasBeenRefused
+  }
+
   func note(_ text: String) { if fault == nil { fault = "\(role): \(text)" } }
 
   func handle(_ event: Event) {
     switch event {
     case .closed(let reason): closeReason = reason
+    case .earlyDataReady, .handshakeCompleted: isReady = true
+    case .earlyDataRejected: startOver()
+    case .tokenReceived(let token): tokens.append(token)
     case .connectionIDIssued(let id):
       connectionIDs.append(id)
       routes.append((id, true))

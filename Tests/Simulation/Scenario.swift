@@ -15,6 +15,10 @@ struct Scenario: CustomStringConvertible {
   var server = Configuration()
   var maxSegments = 8
   var retry = Endpoint<Int>.RetryPolicy.never
+  /// What the two ends know of each other from before; nil leaves tickets and tokens out.
+  var acquaintance: Acquaintance?
+  /// Writes down what happens.
+  var recorder: Recorder?
 
   static let start = Instant.zero + .seconds(1)
 
@@ -69,81 +73,49 @@ struct Scenario: CustomStringConvertible {
 
   /// - Parameter makePeer: makes an end from a connection, the plan and the most segments that it sends at once.
   func makeNetwork(
+    start: Instant = Self.start,
     _ makePeer: @escaping (consuming Connection, TransferPlan, Int) -> Peer = {
       Peer($0, plan: $1, maxSegments: $2)
     }
   ) -> Network {
+    var (client, server) = (client, server)
+    if let acquaintance {
+      server.addressTokens = acquaintance.tokens
+      acquaintance.book.context = server.earlyDataContext
+    }
+    if let recorder { (client.qlog, server.qlog) = (recorder.makeSink, recorder.makeSink) }
     let peer = makePeer(
       Connection(
-        client: client, tls: ScriptedTLS(.client, seed: seed, sizes: handshake),
-        path: Path(local: Network.clientAddress, remote: Network.serverAddress), now: Self.start,
-        entropy: SeededEntropy(seed: seed &* 2)),
+        client: client, tls: ScriptedTLS(.client, seed: seed, sizes: handshake, wallet: acquaintance?.wallet),
+        path: Path(local: Network.clientAddress, remote: Network.serverAddress), now: start,
+        entropy: SeededEntropy(seed: seed &* 2), token: acquaintance?.wallet.takeToken() ?? []),
       plan, maxSegments)
-    let scenario = self
     var endpoint = Endpoint<Int>.Configuration(acceptsConnections: true)
     endpoint.retry = retry
+    endpoint.versions = server.versions
     endpoint.statelessResetKey = server.statelessResetKey
+    endpoint.addressTokens = server.addressTokens
+    let scenario = self
     let network = Network(
-      client: peer, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: Self.start,
-      server: endpoint, opening: server, entropy: SeededEntropy(seed: seed &* 2 &+ 77)
-    ) { request, path, now, earlier in
+      client: peer, up: Link(up, seed: seed ^ 0x1000), down: Link(down, seed: seed ^ 0x2000), start: start,
+      server: endpoint, limits: WireInvariants.Limits(now: server, remembered: acquaintance?.remembered),
+      entropy: SeededEntropy(seed: seed &* 2 &+ 77)
+    ) { [server] request, path, now, earlier in
       makePeer(
         Connection(
-          server: scenario.server, tls: ScriptedTLS(.server, seed: scenario.seed, sizes: scenario.handshake),
-          path: path,
-          initial: request, now: now, entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1 &+ UInt64(earlier) << 40)),
+          server: server,
+          tls: ScriptedTLS(
+            .server, seed: scenario.seed, sizes: scenario.handshake, book: scenario.acquaintance?.book),
+          path: path, initial: request, now: now,
+          entropy: SeededEntropy(seed: scenario.seed &* 2 &+ 1 &+ UInt64(earlier) << 40)),
         scenario.plan, scenario.maxSegments)
     }
     network.observer = WireObserver(seed: seed, idLength: client.connectionIDs.length)
+    network.trace = recorder?.trace
     if let second {
       network.secondUp = Link(second.up, seed: seed ^ 0x3000)
       network.secondDown = Link(second.down, seed: seed ^ 0x4000)
     }
     return network
-  }
-}
-
-extension Network {
-  /// Both applications have sent and received everything.
-  var isTransferDone: Bool { client.isDone && (server?.isDone ?? false) }
-
-  var firstFault: String? { fault ?? faultAtTheEnd ?? client.fault ?? servers.lazy.compactMap(\.fault).first }
-
-  /// Runs the transfer, then closes from the client's side and runs until both ends have ended.
-  func runToTheEnd(limit: Interval = .seconds(900)) {
-    run(until: now + limit) { isTransferDone || client.closeReason != nil || server?.closeReason != nil }
-    guard isTransferDone, firstFault == nil else { return }
-    for end in [client, server].compactMap({ $0 }) where end.checksContent && end.connection.liveStreamCount > 0 {
-      faultAtTheEnd = "memory: \(end.connection.liveStreamCount) streams that are over at the \(end.role)"
-    }
-    client.connection.close(code: 7, reason: "done")
-    run(until: now + limit) { client.connection.isDrained && (server?.connection.isDrained ?? true) }
-  }
-
-  /// How the run differs from what it must be; nil when it does not.
-  var verdict: String? {
-    if let firstFault { return firstFault }
-    guard isTransferDone else {
-      return "unfinished at \(now.nanoseconds / 1_000_000) ms: client \(Self.state(client)), "
-        + "server \(server.map(Self.state) ?? "none")"
-    }
-    guard client.closeReason == .localApplication(code: 7, reason: "done") else {
-      return "client ended with \(String(describing: client.closeReason))"
-    }
-    for end in [client] + servers where end.closeReason != nil && !end.connection.isDrained {
-      return "convergence: the \(end.role) is closed and never drained"
-    }
-    // Its CONNECTION_CLOSE may have been lost.
-    switch server?.closeReason {
-    case .peerApplication(code: 7, reason: "done"), .idleTimeout: return nil
-    case let other: return "server ended with \(String(describing: other))"
-    }
-  }
-
-  private static func state(_ peer: Peer) -> String {
-    "\(peer.connection.isHandshakeComplete ? "connected" : "handshaking"), "
-      + "received \(peer.receivedBytes.values.reduce(0, +)), ended \(peer.ended.count), "
-      + "acknowledged \(peer.acknowledged.count), closed \(String(describing: peer.closeReason)), "
-      + "deadline \((peer.connection.deadline?.nanoseconds ?? -1) / 1_000_000), \(peer.connection.statistics)"
   }
 }

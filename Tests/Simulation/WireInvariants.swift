@@ -22,6 +22,12 @@ struct WireInvariants {
     var finalSize: [StreamID: UInt64] = [:]
     var sentTotal: UInt64 = 0
     var hasHeardClose = false
+    /// Key updates of its own and of the peer's that came, and the first number of the present generation.
+    var generation = 0
+    var arrivedGeneration = 0
+    var generationStart: UInt64 = 0
+    /// The local address that each of the peer's IDs was used from.
+    var locals: [ConnectionID: SocketAddress] = [:]
   }
 
   private var ends: [ObjectIdentifier: End] = [:]
@@ -47,25 +53,33 @@ struct WireInvariants {
 
   // MARK: What is sent
 
-  /// Checks the packets of one datagram of `peer`'s; `opposite` is what the other end allows.
+  /// What the other end allows: now, and in the connection whose ticket brought early data.
+  struct Limits {
+    var now: Configuration
+    var remembered: Configuration?
+  }
+
+  /// Checks the packets of one datagram of `peer`'s.
   /// - Returns: how a rule was broken, or nil.
   mutating func sent(
-    _ packets: [WireObserver.Packet], datagramSize: Int, by peer: Peer, to remote: SocketAddress,
-    opposite: Configuration
+    _ packets: [WireObserver.Packet], datagramSize: Int, by peer: Peer, on path: Path, limits: Limits
   ) -> String? {
     let key = ObjectIdentifier(peer)
     var end = ends.removeValue(forKey: key) ?? End(configuration: peer.connection.configuration)
     defer { ends[key] = end }
     for packet in packets {
       if let fault = Self.checkNumber(packet, &end) { return fault }
+      if let fault = Self.checkKeys(packet, &end, peer) { return fault }
+      if let fault = Self.checkID(packet, &end, peer, path) { return fault }
+      let allowed = packet.level == .zeroRTT ? limits.remembered ?? limits.now : limits.now
       for frame in packet.frames {
         switch frame {
         case .ack(let ranges, _):
           if let fault = Self.checkAcknowledgment(ranges, packet, end) { return fault }
         case .stream(let id, let offset, let data, let isFin):
-          if let fault = Self.checkStream(id, offset, data, isFin, &end, peer, opposite) { return fault }
+          if let fault = Self.checkStream(id, offset, data, isFin, &end, peer, allowed) { return fault }
         case .pathChallenge(let data):
-          if peer.role == .server { challenges[data] = remote }
+          if peer.role == .server { challenges[data] = path.remote }
         default: break
         }
       }
@@ -91,6 +105,47 @@ struct WireInvariants {
         + "acknowledged up to \(String(describing: end.acknowledged[space]))"
     }
     return nil
+  }
+
+  /// RFC 9001 §6.1, §6.2: a key update follows the peer's, or the acknowledgment of a packet with the present keys.
+  /// §4.9.3, RFC 9000 §17.2.3: 0-RTT keys are done with when there are others.
+  private static func checkKeys(_ packet: WireObserver.Packet, _ end: inout End, _ peer: Peer) -> String? {
+    switch packet.level {
+    case .initial, .handshake: return nil
+    case .zeroRTT:
+      return peer.connection.isHandshakeComplete ? "early-data: \(packet.number) after the handshake" : nil
+    case .oneRTT: break
+    }
+    guard packet.generation != end.generation else { return nil }
+    let isAcknowledged = end.acknowledged[2].map { $0 >= end.generationStart } ?? false
+    let mayBegin = isAcknowledged && peer.connection.isHandshakeConfirmed
+    guard packet.generation == end.generation + 1, mayBegin || end.arrivedGeneration >= packet.generation else {
+      return "key-update: \(peer.role) sent \(packet.number) with generation \(packet.generation) after "
+        + "\(end.generation), which began at \(end.generationStart), acknowledged \(String(describing: end.acknowledged[2]))"
+    }
+    end.generation = packet.generation
+    end.generationStart = packet.number
+    return nil
+  }
+
+  /// RFC 9000 §9.5: an ID is used from one local address alone.
+  private static func checkID(
+    _ packet: WireObserver.Packet, _ end: inout End, _ peer: Peer, _ path: Path
+  ) -> String? {
+    guard packet.level == .oneRTT else { return nil }
+    if let known = end.locals[packet.destinationID], known != path.local {
+      return "connection-id: \(peer.role) used \(packet.destinationID) from \(known) and from \(path.local)"
+    }
+    end.locals[packet.destinationID] = path.local
+    return nil
+  }
+
+  /// RFC 9001 §4.6.2: the streams of early data that was refused never were.
+  mutating func refusedEarlyData(of peer: Peer) {
+    let key = ObjectIdentifier(peer)
+    ends[key]?.sentEnd = [:]
+    ends[key]?.finalSize = [:]
+    ends[key]?.sentTotal = 0
   }
 
   /// RFC 9000 §13.1: an ACK names only packets that were received.
@@ -171,6 +226,7 @@ struct WireInvariants {
       let space = Int(packet.level.packetNumberSpace.rawValue)
       while end.arrived[space].count <= Int(packet.number) { end.arrived[space].append(false) }
       end.arrived[space][Int(packet.number)] = true
+      if packet.level == .oneRTT { end.arrivedGeneration = max(end.arrivedGeneration, packet.generation) }
       for frame in packet.frames {
         switch frame {
         case .ack(let ranges, _):

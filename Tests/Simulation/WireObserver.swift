@@ -9,12 +9,15 @@ final class WireObserver {
   /// One packet of a datagram, in the clear.
   struct Packet {
     var level: EncryptionLevel
+    var destinationID: ConnectionID
     var number: UInt64
     /// Bytes that the packet number took on the wire.
     var numberLength: Int
     /// Where in the datagram it lies.
     var range: Range<Int>
     var keyPhase = false
+    /// Key updates of its sender's before it.
+    var generation = 0
     var frames: [ObservedFrame] = []
 
     var isAckEliciting: Bool {
@@ -35,42 +38,49 @@ final class WireObserver {
     }
   }
 
-  /// What one end protects its 1-RTT packets with now.
+  /// What one end protects its packets of a level with now.
   private final class Sealing {
+    let version: Version
     var secret: TrafficSecret
     let header: HeaderProtectionKey
     var key: PacketKey
-    var isOdd = false
+    var generation = 0
 
-    init(_ secret: TrafficSecret) {
+    init(_ secret: TrafficSecret, _ version: Version) {
+      self.version = version
       self.secret = secret
-      header = HeaderProtectionKey(suite: .aes128GCM, secret: secret)
-      key = PacketKey(suite: .aes128GCM, secret: secret)
+      header = HeaderProtectionKey(suite: .aes128GCM, secret: secret, version: version)
+      key = PacketKey(suite: .aes128GCM, secret: secret, version: version)
     }
 
     func advance() {
-      secret = secret.nextGeneration(suite: .aes128GCM)
-      key = PacketKey(suite: .aes128GCM, secret: secret)
-      isOdd.toggle()
+      secret = secret.nextGeneration(suite: .aes128GCM, version: version)
+      key = PacketKey(suite: .aes128GCM, secret: secret, version: version)
+      generation += 1
     }
   }
 
-  private final class InitialKeys {
-    let client: Sealing
-    let server: Sealing
-    init(_ destination: ConnectionID) {
-      let secrets = destination.withUnsafeBytes { InitialSecrets(destinationConnectionID: $0) }
-      client = Sealing(secrets.client)
-      server = Sealing(secrets.server)
-    }
+  /// Whose packets of which level a key is for.
+  private struct Use: Hashable {
+    var level: EncryptionLevel
+    var role: Role
+    var version: Version
+    /// Only 1-RTT keys change, at each end by itself.
+    var end: ObjectIdentifier?
+  }
+
+  private struct InitialUse: Hashable {
+    var destination: ConnectionID
+    var role: Role
+    var version: Version
   }
 
   private let seed: UInt64
   private let idLength: Int
-  /// By the Destination Connection ID that they come from: the client's first, and the one that a Retry gave it.
-  private var initial: [(ConnectionID, InitialKeys)] = []
-  private var handshake: [Role: Sealing] = [:]
-  private var oneRTT: [ObjectIdentifier: Sealing] = [:]
+  /// What Initial keys come from: the client's first ID, and the one that a Retry gave it.
+  private var initialIDs: [ConnectionID] = []
+  private var initialKeys: [InitialUse: Sealing] = [:]
+  private var keys: [Use: Sealing] = [:]
 
   init(seed: UInt64, idLength: Int) {
     self.seed = seed
@@ -80,10 +90,12 @@ final class WireObserver {
   /// The packets of a datagram that `end` sends.
   /// - Parameters:
   ///   - end: of several servers with the same secrets each has key phases of its own.
+  ///   - version: what 1-RTT packets, which do not say it, are sent in.
   ///   - last: the highest packet number that `end` has used in a space.
   /// - Throws: a sentence when the datagram cannot be read.
   func open(
-    _ datagram: [UInt8], from role: Role, _ end: ObjectIdentifier, last: (PacketNumberSpace) -> UInt64?
+    _ datagram: [UInt8], from role: Role, _ end: ObjectIdentifier, version: Version,
+    last: (PacketNumberSpace) -> UInt64?
   ) throws(Unreadable) -> [Packet] {
     var copy = datagram
     var packets: [Packet] = []
@@ -93,7 +105,7 @@ final class WireObserver {
       while offset < bytes.count, problem == nil {
         let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[offset...])
         do throws(Unreadable) {
-          let (packet, length) = try openFirst(rest, at: offset, role, end, last)
+          let (packet, length) = try openFirst(rest, at: offset, role, end, version, last)
           packets.append(packet)
           offset += length
         } catch {
@@ -108,7 +120,7 @@ final class WireObserver {
   struct Unreadable: Error { var text: String }
 
   private func openFirst(
-    _ bytes: UnsafeMutableRawBufferPointer, at offset: Int, _ role: Role, _ end: ObjectIdentifier,
+    _ bytes: UnsafeMutableRawBufferPointer, at offset: Int, _ role: Role, _ end: ObjectIdentifier, _ version: Version,
     _ last: (PacketNumberSpace) -> UInt64?
   ) throws(Unreadable) -> (Packet, Int) {
     let header: PacketHeader
@@ -121,34 +133,40 @@ final class WireObserver {
     let packet = UnsafeMutableRawBufferPointer(rebasing: bytes[..<header.packetLength])
     let range = offset..<offset + header.packetLength
     if level != .initial {
-      let keys = sealing(level, role, end)
+      let use = Use(
+        level: level, role: role, version: level == .oneRTT ? version : header.version,
+        end: level == .oneRTT ? end : nil)
+      let keys = sealing(use) { ScriptedTLS.secret(level, of: role, seed: seed) }
       return (try open(packet, header, level, range, keys, last), header.packetLength)
     }
-    if role == .client, !initial.contains(where: { $0.0 == header.destinationID }), initial.count < 2 {
-      initial.append((header.destinationID, InitialKeys(header.destinationID)))
+    if role == .client, !initialIDs.contains(header.destinationID), initialIDs.count < 2 {
+      initialIDs.append(header.destinationID)
     }
     // The keys follow from the client's first ID, or from a Retry's: one of them opens it.
     let original = [UInt8](packet)
-    for (_, keys) in initial.reversed() {
+    for id in initialIDs.reversed() {
       packet.copyBytes(from: original)
-      if let opened = try? open(packet, header, level, range, role == .client ? keys.client : keys.server, last) {
-        return (opened, header.packetLength)
-      }
+      let keys = initialSealing(InitialUse(destination: id, role: role, version: header.version))
+      if let opened = try? open(packet, header, level, range, keys, last) { return (opened, header.packetLength) }
     }
     throw Unreadable(text: "an Initial packet with keys that nobody has")
   }
 
-  private func sealing(_ level: EncryptionLevel, _ role: Role, _ end: ObjectIdentifier) -> Sealing {
-    if level == .oneRTT {
-      if let known = oneRTT[end] { return known }
-      let keys = Sealing(ScriptedTLS.secret(.oneRTT, of: role, seed: seed))
-      oneRTT[end] = keys
-      return keys
+  private func initialSealing(_ use: InitialUse) -> Sealing {
+    if let known = initialKeys[use] { return known }
+    let secrets = use.destination.withUnsafeBytes {
+      InitialSecrets(version: use.version, destinationConnectionID: $0)
     }
-    if let known = handshake[role] { return known }
-    let keys = Sealing(ScriptedTLS.secret(level, of: role, seed: seed))
-    handshake[role] = keys
-    return keys
+    let new = Sealing(use.role == .client ? secrets.client : secrets.server, use.version)
+    initialKeys[use] = new
+    return new
+  }
+
+  private func sealing(_ use: Use, _ secret: () -> TrafficSecret) -> Sealing {
+    if let known = keys[use] { return known }
+    let new = Sealing(secret(), use.version)
+    keys[use] = new
+    return new
   }
 
   private func open(
@@ -161,13 +179,14 @@ final class WireObserver {
     let number = PacketNumber.decode(
       unprotected.truncatedPacketNumber, length: unprotected.packetNumberLength,
       largestReceived: last(level.packetNumberSpace))
-    if level == .oneRTT, unprotected.keyPhase != keys.isOdd { keys.advance() }
+    if level == .oneRTT, unprotected.keyPhase != (keys.generation & 1 == 1) { keys.advance() }
     guard let payload = keys.key.open(packet, headerLength: unprotected.headerLength, packetNumber: number) else {
       throw Unreadable(text: "packet \(number) of \(level) with keys that nobody has")
     }
     var observed = Packet(
-      level: level, number: number, numberLength: unprotected.packetNumberLength, range: range,
-      keyPhase: unprotected.keyPhase)
+      level: level, destinationID: header.destinationID, number: number,
+      numberLength: unprotected.packetNumberLength, range: range, keyPhase: unprotected.keyPhase,
+      generation: keys.generation)
     var reader = FrameReader(UnsafeRawBufferPointer(payload), level: level)
     do throws(TransportError) {
       while let frame = try reader.next() { observed.frames.append(ObservedFrame(frame)) }
