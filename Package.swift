@@ -15,7 +15,7 @@ let strict: [SwiftSetting] =
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableExperimentalFeature("Lifetimes"),
     .treatAllWarnings(as: .error),
-  ] + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer"])] : [])
+  ] + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address", "-enable-testing"])] : [])
 
 /// A module of the shared actor library, in its own folder under `Sources/CBActors`.
 func room(
@@ -232,11 +232,12 @@ if isFuzzing {
     .executableTarget(
       name: "Fuzz\(name)", dependencies: dependencies + ["FuzzDriver", "Wire"], path: "Tests/Fuzz/\(name)",
       exclude: ["corpus"], swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
-      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer"])])
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
   }
   package.targets += [
     .target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: strict),
-    fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("HTTP3", ["QUIC", "HTTP3"]), fuzzer("DNS", ["DNS"]),
+    fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("Connection", ["PacketCrypto", "QUIC", "HTTP3"]),
+    fuzzer("HTTP3", ["QUIC", "HTTP3", "MASQUE"]), fuzzer("DNS", ["DNS"]),
   ]
 }
 
@@ -245,7 +246,11 @@ if Context.environment["CBR_BENCH"] != nil {
   package.targets += [
     .target(name: "CMemory", path: "Benchmarks/CMemory"),
     .executableTarget(
-      name: "quicbench", dependencies: ["Wire", "QUIC", "QUICTLS", "CMemory"], path: "Benchmarks/quic",
+      name: "quicbench",
+      dependencies: [
+        "Wire", "Ring", "QUIC", "QUICTLS", "HTTP3", "CBActors", "CMemory",
+        .product(name: "Logging", package: "swift-log"),
+      ], path: "Benchmarks/quic",
       swiftSettings: strict),
   ]
 }

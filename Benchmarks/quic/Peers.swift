@@ -1,4 +1,4 @@
-import Glibc
+import HTTP3
 import QUIC
 import QUICTLS
 import Wire
@@ -23,6 +23,7 @@ struct Contexts {
     return context
   }
 
+  static let name = "pop.example"
   private static let certificate = """
     -----BEGIN CERTIFICATE-----
     MIIBmzCCAUGgAwIBAgIUWjrk5JPzKUzK1bE6xR8xj7kJl6UwCgYIKoZIzj0EAwIw
@@ -45,46 +46,70 @@ struct Contexts {
     """
 }
 
-/// CPU-seconds of this thread.
-func cpuSeconds() -> Double {
-  var time = timespec()
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-  return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-}
-
 /// One end; a class, since it is kept in arrays.
 final class End {
-  var connection: Connection
+  var connection: QUIC.Connection
+  private var http: HTTP3.Connection?
   /// CPU-seconds spent in it.
   var spent = 0.0
-  /// IDs that the server's endpoint routes here.
-  var received = 0
+  /// Bytes read from streams.
+  private(set) var received = 0
 
-  init(_ connection: consuming Connection) { self.connection = connection }
+  init(_ connection: consuming QUIC.Connection, speaksHTTP: Bool) {
+    http = speaksHTTP ? HTTP3.Connection(role: connection.role) : nil
+    self.connection = connection
+  }
+
+  /// Hears the events, reads what came, and keeps `routes` up to date.
+  func drain(_ routes: Routes?) {
+    while let event = connection.nextEvent() {
+      if case .connectionIDIssued(let id) = event { routes?.endpoint.add(id, self) }
+      if case .connectionIDRetired(let id) = event { routes?.endpoint.remove(id) }
+      if http != nil {
+        if connection.isHandshakeComplete { http!.start(on: &connection) }
+        http!.handle(event, on: &connection)
+        while http!.nextEvent() != nil {}
+      } else if case .streamReadable(let id) = event {
+        while case .progressed = connection.read(
+          id,
+          { bytes, _ in
+            received += bytes.count
+            return bytes.count
+          })
+        {}
+      }
+    }
+  }
 }
 
 /// A client and a server joined by memory: what one sends the other has at once, a millisecond later by their clock.
 final class Joint {
   let client: End
   private(set) var server: End?
-  private var endpoint: Endpoint<Int>
+  private let routes: Routes
   private let contexts: Contexts
-  private(set) var now: Instant
+  private let speaksHTTP: Bool
+  private var now = Instant(nanoseconds: 1_000_000_000)
   private let entropy: SeededEntropy
   private let path = Path(local: SocketAddress("192.0.2.1:40000")!, remote: SocketAddress("198.51.100.1:443")!)
   private var back: Path { Path(local: path.remote, remote: path.local) }
-  private var buffer = [UInt8](repeating: 0, count: 65_536)
+  private var buffer = [UInt8](repeating: 0, count: 16_384)
   private var reply = [UInt8](repeating: 0, count: 2_048)
 
-  init(_ contexts: Contexts, client context: ClientTLSContext, seed: UInt64) throws {
+  init(
+    _ contexts: Contexts, client context: ClientTLSContext, seed: UInt64, speaksHTTP: Bool = false,
+    routes: Routes = Routes()
+  ) throws {
     self.contexts = contexts
+    self.speaksHTTP = speaksHTTP
+    self.routes = routes
     entropy = SeededEntropy(seed: seed)
-    now = Instant(nanoseconds: 1_000_000_000)
-    endpoint = Endpoint(Endpoint<Int>.Configuration(acceptsConnections: true), entropy: entropy)
-    let before = cpuSeconds()
-    let tls = try context.makeSession(serverName: "pop.example")
-    client = End(Connection(client: Configuration(), tls: tls, path: path, now: now, entropy: entropy))
-    client.spent = cpuSeconds() - before
+    let start = Processor.seconds()
+    let tls = try context.makeSession(serverName: Contexts.name)
+    client = End(
+      QUIC.Connection(client: Configuration(), tls: tls, path: path, now: now, entropy: entropy), speaksHTTP: speaksHTTP
+    )
+    client.spent = Processor.since(start)
   }
 
   /// Lets everything that is due pass; true when something did.
@@ -98,13 +123,13 @@ final class Joint {
   private func move(from sender: End, to receiver: End?) -> Bool {
     var moved = false
     while true {
-      var before = cpuSeconds()
+      var start = Processor.seconds()
       let sent = buffer.withUnsafeMutableBytes { sender.connection.transmit(into: $0, maxSegments: 10, now: now) }
-      while sender.connection.nextEvent() != nil {}
-      sender.spent += cpuSeconds() - before
+      sender.drain(sender === server ? routes : nil)
+      sender.spent += Processor.since(start)
       guard let sent else { return moved }
       moved = true
-      before = cpuSeconds()
+      start = Processor.seconds()
       let target = receiver ?? server ?? accept(sent.byteCount)
       buffer.withUnsafeMutableBytes { bytes in
         var offset = 0
@@ -116,22 +141,23 @@ final class Joint {
           offset = end
         }
       }
-      target.drain()
-      target.spent += cpuSeconds() - before
+      target.drain(target === server ? routes : nil)
+      target.spent += Processor.since(start)
     }
   }
 
   private func accept(_ count: Int) -> End {
     let route = buffer.withUnsafeBytes { bytes in
       reply.withUnsafeMutableBytes {
-        endpoint.route(UnsafeRawBufferPointer(rebasing: bytes[..<min(count, 1_200)]), from: back, now: now, reply: $0)
+        routes.endpoint.route(
+          UnsafeRawBufferPointer(rebasing: bytes[..<min(count, 1_200)]), from: back, now: now, reply: $0)
       }
     }
     guard case .accept(let request) = route else { fatalError("the endpoint does not accept: \(route)") }
     let end = End(
-      Connection(
+      QUIC.Connection(
         server: Configuration(), tls: contexts.server.makeSession(), path: back, initial: request, now: now,
-        entropy: entropy))
+        entropy: entropy), speaksHTTP: speaksHTTP)
     server = end
     return end
   }
@@ -181,23 +207,6 @@ final class Joint {
           sender.connection.handleTimeout(now: now)
           receiver.connection.handleTimeout(now: now)
         }
-      }
-    }
-  }
-}
-
-extension End {
-  /// Hears the events and reads what came.
-  func drain() {
-    while let event = connection.nextEvent() {
-      if case .streamReadable(let id) = event {
-        while case .progressed = connection.read(
-          id,
-          { bytes, _ in
-            received += bytes.count
-            return bytes.count
-          })
-        {}
       }
     }
   }

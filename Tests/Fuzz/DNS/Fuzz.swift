@@ -3,12 +3,7 @@ import FuzzDriver
 import Wire
 
 @main enum FuzzDNS {
-  static func main() {
-    runFuzzer { bytes, count in
-      fuzzDNS(UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : count))
-      return 0
-    }
-  }
+  static func main() { runFuzzer(["dns": fuzzDNS]) }
 }
 
 private let fuzzResponder: ZoneResponder? = {
@@ -19,7 +14,7 @@ private let fuzzResponder: ZoneResponder? = {
 }()
 
 /// What parses must serialize, and parse again to the same.
-func fuzzDNS(_ bytes: UnsafeRawBufferPointer) {
+@Sendable func fuzzDNS(_ bytes: UnsafeRawBufferPointer) {
   if let response = fuzzResponder?.respond(to: bytes, over: .udp) {
     precondition((try? Message(response)) != nil, "the responder sent what does not parse")
   }

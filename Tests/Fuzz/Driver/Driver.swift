@@ -8,15 +8,35 @@ private func runDriver(
   _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
 ) -> Int32
 
+/// What a fuzzer does with one input. Whatever the input, it must return.
+public typealias FuzzTarget = @Sendable (UnsafeRawBufferPointer) -> Void
+
+// Proof: written once below, before the loop that reads it begins.
+nonisolated(unsafe) private var chosen: FuzzTarget = { _ in }
+
+/// Runs the one of `targets` that `FUZZ_TARGET` names, until libFuzzer has enough.
+///
 /// The package manager gives every executable its own `main`, so that libFuzzer's cannot be used: this is called from
-/// it, with what is to be called for each input.
-public func runFuzzer(_ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32) {
+/// it.
+public func runFuzzer(_ targets: [String: FuzzTarget]) -> Never {
+  let name = getenv("FUZZ_TARGET").map { String(cString: $0) } ?? ""
+  guard let target = targets[name] else {
+    print("FUZZ_TARGET must be one of \(targets.keys.sorted().joined(separator: " "))")
+    exit(64)
+  }
+  chosen = target
   var count = CommandLine.argc
   var arguments = CommandLine.unsafeArgv
-  exit(runDriver(&count, &arguments, callback))
+  exit(
+    runDriver(&count, &arguments) { bytes, count in
+      chosen(UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : count))
+      return 0
+    })
 }
 
-private let fuzzCase: UInt8? = getenv("FUZZ_CASE").flatMap { UInt8(String(cString: $0)) }
-
-/// Which parser an input is for: its first byte says, unless `FUZZ_CASE` keeps a run to one.
-public func chosenCase(_ first: UInt8, of count: UInt8) -> UInt8 { (fuzzCase ?? first) % count }
+extension UnsafeRawBufferPointer {
+  /// The first byte, which says how the rest is to be used, and the rest.
+  public var choiceAndRest: (choice: UInt8, rest: UnsafeRawBufferPointer) {
+    (first ?? 0, UnsafeRawBufferPointer(rebasing: dropFirst()))
+  }
+}

@@ -4,27 +4,24 @@ import Wire
 
 @testable import HTTP3
 
+/// What comes in streams is cut into pieces of as many bytes as an input's first byte says; 0 is all at once.
 @main enum FuzzHTTP3 {
-  static func main() { runFuzzer { fuzzHTTP3($0, $1) } }
+  static func main() {
+    runFuzzer([
+      "server-request": { fuzzRequest($0, .server) }, "client-response": { fuzzRequest($0, .client) },
+      "control-streams": fuzzUnidirectional, "field-sections": fuzzFieldSection, "huffman": fuzzHuffman,
+      "capsules": fuzzCapsules, "qpack-decoder": fuzzQPACKDecoder, "qpack-pair": fuzzQPACKPair,
+      "priority": fuzzPriority, "targets": fuzzTarget,
+    ])
+  }
 }
 
-/// What libFuzzer calls with each input. The first byte chooses a parser, the second how the rest is cut into pieces.
-func fuzzHTTP3(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
-  let bytes = UnsafeRawBufferPointer(start: data, count: size)
-  guard bytes.count >= 2 else { return 0 }
-  let input = UnsafeRawBufferPointer(rebasing: bytes[2...])
-  let pieceSize = bytes[1] == 0 ? max(1, input.count) : Int(bytes[1])
-  switch chosenCase(bytes[0], of: 8) {
-  case 0: fuzzRequest(input, pieceSize, .server)
-  case 1: fuzzRequest(input, pieceSize, .client)
-  case 2: fuzzUnidirectional(input, pieceSize)
-  case 3: fuzzFieldSection(input)
-  case 4: fuzzHuffman(input)
-  case 5: fuzzCapsules(input, pieceSize)
-  case 6: fuzzQPACKDecoder(input, pieceSize)
-  default: fuzzQPACKPair(input)
+extension UnsafeRawBufferPointer {
+  /// An input that is cut into pieces, and their size.
+  var pieces: (bytes: UnsafeRawBufferPointer, size: Int) {
+    let (choice, rest) = choiceAndRest
+    return (rest, choice == 0 ? Swift.max(1, rest.count) : Int(choice))
   }
-  return 0
 }
 
 /// A transport that has one stream's bytes to give and takes everything.
@@ -67,7 +64,8 @@ private struct OneStream: StreamTransport, ~Copyable {
   mutating func close(code: UInt64, reason: String) { isOpen = false }
 }
 
-private func fuzzRequest(_ input: UnsafeRawBufferPointer, _ pieceSize: Int, _ role: Role) {
+@Sendable private func fuzzRequest(_ input: UnsafeRawBufferPointer, _ role: Role) {
+  let (input, pieceSize) = input.pieces
   let id = StreamID(.client, .bidirectional, sequence: 0)
   var transport = OneStream(role: role, id: id, rest: input, pieceSize: pieceSize)
   var http = Connection(role: role)
@@ -91,7 +89,8 @@ private func fuzzRequest(_ input: UnsafeRawBufferPointer, _ pieceSize: Int, _ ro
   while http.nextEvent() != nil {}
 }
 
-private func fuzzUnidirectional(_ input: UnsafeRawBufferPointer, _ pieceSize: Int) {
+@Sendable private func fuzzUnidirectional(_ input: UnsafeRawBufferPointer) {
+  let (input, pieceSize) = input.pieces
   let id = StreamID(.client, .unidirectional, sequence: 0)
   var transport = OneStream(role: .server, id: id, rest: input, pieceSize: pieceSize)
   var http = Connection(role: .server)
@@ -102,7 +101,7 @@ private func fuzzUnidirectional(_ input: UnsafeRawBufferPointer, _ pieceSize: In
 }
 
 /// What decodes must, encoded again, decode to itself.
-private func fuzzFieldSection(_ input: UnsafeRawBufferPointer) {
+@Sendable private func fuzzFieldSection(_ input: UnsafeRawBufferPointer) {
   let decoder = FieldSectionDecoder(maximumSize: 65536)
   guard let list = try? decoder.decode(input).list else { return }
   var coded: [UInt8] = []
@@ -114,7 +113,7 @@ private func fuzzFieldSection(_ input: UnsafeRawBufferPointer) {
   _ = try? MessageRules.checkResponse(list)
 }
 
-private func fuzzHuffman(_ input: UnsafeRawBufferPointer) {
+@Sendable private func fuzzHuffman(_ input: UnsafeRawBufferPointer) {
   if let text = Huffman.decode(input, limit: 1 << 20) {
     var coded: [UInt8] = []
     Huffman.encode(text, to: &coded)
@@ -126,7 +125,8 @@ private func fuzzHuffman(_ input: UnsafeRawBufferPointer) {
   precondition(back?.elementsEqual(input) ?? false)
 }
 
-private func fuzzCapsules(_ input: UnsafeRawBufferPointer, _ pieceSize: Int) {
+@Sendable private func fuzzCapsules(_ input: UnsafeRawBufferPointer) {
+  let (input, pieceSize) = input.pieces
   var reader = CapsuleReader(maximumValue: 65528)
   var total = 0
   var rest = input

@@ -1,10 +1,12 @@
+import FuzzDriver
 import QUIC
 import Wire
 
 @testable import HTTP3
 
 /// An encoder stream and then a field section, both of an attacker's. The first byte says how long the stream is.
-func fuzzQPACKDecoder(_ input: UnsafeRawBufferPointer, _ pieceSize: Int) {
+@Sendable func fuzzQPACKDecoder(_ input: UnsafeRawBufferPointer) {
+  let (input, pieceSize) = input.pieces
   guard let first = input.first else { return }
   let rest = UnsafeRawBufferPointer(rebasing: input.dropFirst())
   let length = min(Int(first) * 4, rest.count)
@@ -26,7 +28,7 @@ func fuzzQPACKDecoder(_ input: UnsafeRawBufferPointer, _ pieceSize: Int) {
 
 /// Our encoder against our decoder, in an order of the input's choosing: what is decoded is what was encoded, and
 /// neither ever finds fault with the other.
-func fuzzQPACKPair(_ input: UnsafeRawBufferPointer) {
+@Sendable func fuzzQPACKPair(_ input: UnsafeRawBufferPointer) {
   guard input.count >= 2 else { return }
   let capacity = Int(input[0]) * 16
   var settings = Settings()

@@ -3,28 +3,21 @@ import PacketCrypto
 import QUIC
 import Wire
 
+/// Each must hold to what the documentation of what it tries promises, and none may trap.
 @main enum FuzzQUIC {
-  static func main() { runFuzzer { fuzzOneInput($0, $1) } }
-}
-
-/// What libFuzzer calls with each input. The first byte chooses the parser, the rest is what it parses; each must hold
-/// to what its documentation promises, and none may trap.
-func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
-  let input = UnsafeRawBufferPointer(start: start, count: count)
-  guard let choice = input.first else { return 0 }
-  let rest = UnsafeRawBufferPointer(rebasing: input.dropFirst())
-  switch chosenCase(choice, of: 4) {
-  // Proof for the unwrap: two bits have four values, as many as there are levels.
-  case 0: fuzzFrames(rest, level: EncryptionLevel(rawValue: choice >> 2 & 0x03)!)
-  case 1: fuzzDatagram(rest)
-  case 2: fuzzTransportParameters(rest, from: choice & 0x80 == 0 ? .client : .server)
-  default: fuzzInvariants(rest)
+  static func main() {
+    runFuzzer([
+      "frames": fuzzFrames, "packets": fuzzDatagram, "parameters": fuzzTransportParameters,
+      "invariants": fuzzInvariants, "address-tokens": fuzzAddressToken, "routable-ids": fuzzRoutableID,
+    ])
   }
-  return 0
 }
 
-func fuzzFrames(_ bytes: UnsafeRawBufferPointer, level: EncryptionLevel) {
-  var reader = FrameReader(bytes, level: level)
+/// The first byte chooses the level.
+@Sendable func fuzzFrames(_ input: UnsafeRawBufferPointer) {
+  let (choice, bytes) = input.choiceAndRest
+  // Proof for the unwrap: two bits have four values, as many as there are levels.
+  var reader = FrameReader(bytes, level: EncryptionLevel(rawValue: choice & 3)!)
   while let frame = try? reader.next() {
     switch frame {
     case .ack(let ack):
@@ -45,7 +38,7 @@ func fuzzFrames(_ bytes: UnsafeRawBufferPointer, level: EncryptionLevel) {
   }
 }
 
-func fuzzDatagram(_ bytes: UnsafeRawBufferPointer) {
+@Sendable func fuzzDatagram(_ bytes: UnsafeRawBufferPointer) {
   // Decryption works in place, so on a copy.
   withUnsafeTemporaryAllocation(byteCount: bytes.count, alignment: 8) { datagram in
     datagram.copyMemory(from: bytes)
@@ -73,13 +66,16 @@ func fuzzDatagram(_ bytes: UnsafeRawBufferPointer) {
   }
 }
 
-func fuzzTransportParameters(_ bytes: UnsafeRawBufferPointer, from sender: Role) {
+/// The first byte chooses whose they are.
+@Sendable func fuzzTransportParameters(_ input: UnsafeRawBufferPointer) {
+  let (choice, bytes) = input.choiceAndRest
+  let sender = choice & 1 == 0 ? Role.client : .server
   guard let parameters = try? TransportParameters(bytes, from: sender) else { return }
   let again = try? TransportParameters(parameters.encoded(), from: sender)
   precondition(again == parameters, "what is accepted has an encoding that means the same")
 }
 
-func fuzzInvariants(_ bytes: UnsafeRawBufferPointer) {
+@Sendable func fuzzInvariants(_ bytes: UnsafeRawBufferPointer) {
   guard let header = InvariantHeader(bytes, shortIDLength: 8) else { return }
   precondition(header.length <= bytes.count)
   withUnsafeTemporaryAllocation(byteCount: 600, alignment: 8) { memory in
