@@ -62,7 +62,7 @@ import Wire
     #expect(sum / 20 / forward.rate > 0.9)
   }
 
-  @Test(arguments: 0..<40 as Range<UInt64>) func everythingArrivesWhateverThePathDoes(seed: UInt64) throws {
+  @Test(arguments: 0..<60 as Range<UInt64>) func everythingArrivesWhateverThePathDoes(seed: UInt64) throws {
     var dice = Dice(seed: seed)
     var forward = LinkConditions.random(&dice, worst: 0.1)
     var backward = LinkConditions.random(&dice, worst: 0.1)
@@ -72,7 +72,8 @@ import Wire
     backward.blackouts = seed % 3 == 0 ? forward.blackouts : []
     var world = Bottleneck(forward: forward, backward: backward, seed: seed)
     world.addFlow(
-      seed % 2 == 0 ? .cubic : .newReno, pieces: 2000, ackThreshold: seed % 5 == 0 ? 10 : 2, ecn: seed % 4 == 0)
+      CongestionAlgorithm.allCases[Int(seed % 3)], pieces: 2000, ackThreshold: seed % 5 == 0 ? 10 : 2,
+      ecn: seed % 4 == 0)
     try world.run(until: .zero + .seconds(600))
     let flow = world.flows[0]
     #expect(flow.finished != nil, "\(forward) \(backward)")

@@ -50,8 +50,8 @@ struct Scenario: CustomStringConvertible {
     scenario.handshake.serverFlight = 500 + Int(dice.below(8000))
     scenario.handshake.clientHello = 200 + Int(dice.below(2500))
     scenario.maxSegments = 1 + Int(dice.below(16))
-    scenario.client.congestion = dice.chance(0.5) ? .cubic : .newReno
-    scenario.server.congestion = dice.chance(0.5) ? .cubic : .newReno
+    scenario.client.congestion = CongestionAlgorithm.allCases[Int(dice.below(3))]
+    scenario.server.congestion = CongestionAlgorithm.allCases[Int(dice.below(3))]
     scenario.client.ackElicitingThreshold = dice.chance(0.5) ? 2 : 10
     scenario.server.ackElicitingThreshold = dice.chance(0.5) ? 2 : 10
     scenario.client.initialMaxStreamDataBidiLocal = dice.chance(0.3) ? 10_000 : 1 << 20

@@ -81,8 +81,9 @@ extension BBR {
 
   /// IsTimeToGoDown().
   private mutating func isTimeToGoDown() -> Bool {
-    // Precautionary bandwidth probing: the level that was too much last time is reached.
-    if prevProbeTooHigh, Double(inFlight) >= inflightLongterm {
+    // Precautionary bandwidth probing: the level that was too much last time is reached. After an ACK there is always room
+    // below the window, and so below that level: what counts is how full it was before.
+    if prevProbeTooHigh, rs.priorInFlight + smss > inflightLongterm {
       prevProbePrecautionary = true
       return true
     }
@@ -115,7 +116,7 @@ extension BBR {
     guard isCwndLimited, cwnd >= inflightLongterm else { return }
     bwProbeUpAcked += rs.newlyAcked
     if bwProbeUpAcked >= probeUpAckedPerInc {
-      let delta = (bwProbeUpAcked / probeUpAckedPerInc).rounded(.down)
+      let delta = Double(UInt64(bwProbeUpAcked / probeUpAckedPerInc))
       bwProbeUpAcked -= delta * probeUpAckedPerInc
       inflightLongterm += delta * smss
     }

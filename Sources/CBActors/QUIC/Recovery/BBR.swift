@@ -81,6 +81,8 @@ struct BBR: CongestionController {
     var newlyAcked = 0.0
     var lost = 0.0
     var txInFlight = 0.0
+    /// C.inflight before the ACK: the most that it had reached.
+    var priorInFlight = 0.0
     var isAppLimited = false
     var rtt: Interval?
   }
@@ -227,7 +229,8 @@ struct BBR: CongestionController {
     rs = RateSample(
       deliveryRate: Double(delivery.bytesPerSecond ?? 0), delivered: Double(delivery.delivered),
       priorDelivered: delivery.priorDelivered, newlyAcked: Double(sample.bytesAcked), lost: Double(delivery.lost),
-      txInFlight: Double(delivery.inFlightWhenSent), isAppLimited: delivery.isAppLimited, rtt: sample.rttSample)
+      txInFlight: Double(delivery.inFlightWhenSent), priorInFlight: Double(sample.priorInFlight),
+      isAppLimited: delivery.isAppLimited, rtt: sample.rttSample)
     if isInRecovery, sample.bytesAckedPastRecovery > 0 { exitRecovery() }
     if sample.bytesMarked > 0 { noteMarks() }
     updateModelAndState()
