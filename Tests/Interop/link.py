@@ -117,11 +117,17 @@ class Link:
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self):
+    def open(self):
         self.thread.start()
         return self
 
+    def __enter__(self):
+        return self.open()
+
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.stopped.set()
         self.thread.join()
         for s in [self.front, *self.clients]:

@@ -9,7 +9,7 @@ import re
 
 import pytest
 from hundred import write_page
-from relay import Conditions, Relay
+from link import Conditions, Link
 from test_page_chromium import requests_in_0_rtt
 from test_qlog import records
 
@@ -101,14 +101,14 @@ def test_curl_loads_a_page_of_a_hundred_objects_and_comes_back_in_0_rtt(tmp_path
     pop = PoP(
         tmp_path, f"pages: {{directory: {tmp_path / 'www'}}}\ntransport: {{qlogDirectory: {qlogs}}}\n"
     ).start()
-    relay = Relay(pop.quic_port, Conditions(delay=0.02))
+    link = Link(("127.0.0.1", pop.quic_port), Conditions(delay=0.02, rate=1e9, queue=1000)).open()
     share = pycurl.CurlShare()
     share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_SSL_SESSION)
     try:
         early = []
         tags = {}
         for _ in range(2):
-            visit = Visit(pop, relay.port, share)
+            visit = Visit(pop, link.port, share)
             [page] = visit.get([""])
             assert page.status == 200 and page.body == files["index.html"]
             early.append(page.early_bytes)
@@ -130,7 +130,7 @@ def test_curl_loads_a_page_of_a_hundred_objects_and_comes_back_in_0_rtt(tmp_path
             assert sum(got.curl.getinfo(pycurl.NUM_CONNECTS) for got in [page, *objects, kept, head]) == 1
             visit.close()
     finally:
-        relay.close()
+        link.close()
         pop.stop()
 
     assert early[0] == 0 and early[1] > 0

@@ -8,7 +8,7 @@ import time
 import pytest
 from aioquic.asyncio import connect
 from h3peer import H3Client, client_configuration, h3_client
-from relay import Conditions, Relay
+from link import Conditions, Link
 from test_qlog import records
 
 from conftest import BIN, PoP
@@ -149,10 +149,10 @@ def test_what_is_urgent_comes_first(tmp_path):
 def test_a_page_on_its_way_outlives_the_time_to_sign_in(tmp_path):
     pop = PoP(tmp_path, site(tmp_path) + "limits: {signInTimeout: 1s}\n").start("--log-level", "debug")
     # Some three seconds for all of it.
-    relay = Relay(pop.quic_port, Conditions(delay=0.01, rate=16e6, queue=100))
+    link = Link(("127.0.0.1", pop.quic_port), Conditions(delay=0.01, rate=16e6, queue=100)).open()
 
     async def story():
-        async with h3_client("127.0.0.1", relay.port, pop.ca) as client:
+        async with h3_client("127.0.0.1", link.port, pop.ca) as client:
             begin = time.monotonic()
             large = await fetch(client, "/large.bin")
             assert large.body == LARGE and time.monotonic() - begin > 2
@@ -163,7 +163,7 @@ def test_a_page_on_its_way_outlives_the_time_to_sign_in(tmp_path):
     try:
         run(story())
     finally:
-        relay.close()
+        link.close()
         pop.stop()
 
 
