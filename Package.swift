@@ -121,7 +121,8 @@ let package = Package(
     .target(
       name: "CBClient",
       dependencies: [
-        "Wire", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "CLinux", "CSodium",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "CLinux",
+        "CSodium",
         "Settings",
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
         .product(name: "NIOCore", package: "swift-nio"),

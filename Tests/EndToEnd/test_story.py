@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -195,6 +196,38 @@ def test_a_killed_pop_is_noticed_and_found_again(own_pop, tmp_path, echo):
         wait_until(tunnel_works, timeout=20, what="a tunnel after the restart")
     finally:
         terminal.stop()
+
+
+@pytest.mark.parametrize("outlives", [True, False], ids=["secret", "no secret"])
+def test_tickets_outlive_a_restart_where_the_operator_wants_it(tmp_path, outlives):
+    secret = tmp_path / "tickets.secret"
+    secret.write_bytes(os.urandom(32))
+    secret.chmod(0o600)
+    pop = PoP(tmp_path, f"tls:\n  secretFile: {secret}\n" if outlives else "").start()
+    directory = tmp_path / "client"
+    directory.mkdir()
+    terminal = Terminal(directory, profile_for(pop)).login(pop).start()
+    try:
+        terminal.say("connect")
+        terminal.output.wait_for("Connected to test1")
+        for _ in range(2):
+            mark = len(terminal.output.text)
+            pop.stop()
+            pop.start()
+            terminal.output.wait_for("connected to test1", start=mark)
+            terminal.say("status --json")
+            found = terminal.output.wait_for(r'"resumption"\s*:\s*"([^"]*)"', start=mark).group(1)
+            # Never early data: only the process that gave a ticket knows whether it has been used.
+            assert found == ("resumed" if outlives else "none")
+        terminal.say("disconnect")
+        terminal.say("connect")
+        mark = len(terminal.output.text)
+        terminal.say("status --json")
+        terminal.output.wait_for(r'"resumption"\s*:\s*"early data"', start=mark)
+        assert secret.read_bytes().hex() not in pop.log.text
+    finally:
+        terminal.stop()
+        pop.stop()
 
 
 def test_wrong_settings_name_file_line_and_key(tmp_path):

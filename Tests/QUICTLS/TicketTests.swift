@@ -120,6 +120,27 @@ struct TicketTests {
     #expect(try handshake(client, later).client.earlyData == .accepted)
   }
 
+  /// A PoP that is being restarted refuses, or is silent: that must not cost the client what it will resume by.
+  @Test func aTicketThatNobodyAnsweredToComesBack() throws {
+    let client = try Contexts.client(offersEarlyData: true)
+    let server = try Contexts.server(earlyDataContext: [1])
+    _ = try handshake(client, server)
+    for _ in 0..<5 {
+      let refused = try client.makeSession(serverName: "pop.example")
+      refused.setTransportParameters([1, 1, 30])
+      try refused.advance()
+      #expect(refused.earlyData == .offered)
+      refused.giveBackTicket()
+    }
+    let second = try handshake(client, server)
+    #expect(second.client.earlyData == .accepted)
+    // One that was answered to does not.
+    second.client.giveBackTicket()
+    for resumes in [true, true, true, false] {
+      #expect((try client.makeSession(serverName: "pop.example").rememberedTransportParameters != nil) == resumes)
+    }
+  }
+
   // MARK: Replays
 
   /// Someone sends again, to another ring of the server, what a client sent in its first flight.

@@ -141,6 +141,7 @@ extension HTTP3Session {
     guard closeReason == nil else { return }
     closeReason = reason
     handshakeEnded()
+    (tls as? TLSClientSession)?.giveBackTicket()
     let bound = handlers
     handlers = [:]
     for stream in bound.values { stream.handler.ended(.connectionClosed(reason)) }

@@ -1,5 +1,6 @@
 public import HTTP3
 public import Logging
+public import PacketCrypto
 public import QUIC
 import QUICTLS
 public import Ring
@@ -56,6 +57,7 @@ public actor QUICEndpoint {
     self.configuration = configuration
     var endpoint = QUIC.Endpoint<HTTP3Session>.Configuration(acceptsConnections: acceptance != nil)
     endpoint.connectionIDs = configuration.connectionIDs
+    endpoint.versions = configuration.versions
     endpoint.statelessResetKey = configuration.statelessResetKey
     endpoint.addressTokens = configuration.addressTokens
     if let acceptance { endpoint.retry = acceptance.retry }
@@ -156,11 +158,17 @@ public actor QUICEndpoint {
 
   /// Opens a connection. It is usable after ``HTTP3Session/ready()``.
   ///
-  /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:)`` and after ``stop()``.
+  /// - Parameter offered: what the server offered in a Version Negotiation packet, where an attempt before this one ended
+  ///   with `CloseReason.versionMismatch`. The new one makes sure that nobody forged it (RFC 9368 §4).
+  /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:)`` and after ``stop()``;
+  ///   ``QUICEndpointError/noCommonVersion`` when none of those offered is spoken here.
   public func connect(
     to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: RingBound<any TLSSession>,
-    delegate: (any HTTP3SessionDelegate)?
+    following offered: [Version]? = nil, delegate: (any HTTP3SessionDelegate)?
   ) throws -> HTTP3Session {
+    guard let configuration = offered.map({ configuration.following($0) }) ?? configuration else {
+      throw QUICEndpointError.noCommonVersion
+    }
     guard let socket = sockets.first else { throw QUICEndpointError.notStarted }
     let path = Path(local: socket.localAddress, remote: remote)
     let token = ReceivedTokens.Server(tls.value, at: remote).flatMap { tokens.take(for: $0) }
@@ -228,6 +236,7 @@ final class ReplyBuffer {
 
 public enum QUICEndpointError: Error, Hashable, Sendable {
   case notStarted
+  case noCommonVersion
 }
 
 extension QUICEndpoint: BatchEndObserver {

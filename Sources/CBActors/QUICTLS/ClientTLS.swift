@@ -1,5 +1,6 @@
 internal import CNIOBoringSSL
 public import PacketCrypto
+public import QUIC
 internal import Wire
 
 /// What all TLS sessions of a client have in common, with the tickets of its servers. Built once, used from any thread.
@@ -79,6 +80,8 @@ public final class TLSClientSession: TLSHandshake {
     }
   }
   private var hasBegun = false
+  /// The ticket that is offered, until a server answers: a reference that is ours.
+  private var offered: SessionTickets.Ticket?
 
   init(_ client: ClientTLSContext, serverName: String) throws(TLSConfigurationError) {
     var name = Substring(serverName)
@@ -90,11 +93,27 @@ public final class TLSClientSession: TLSHandshake {
     remembered = ticket?.remembered
     super.init(client.context)
     SSL_set_connect_state(ssl)
-    if let ticket {
-      SSL_set_session(ssl, ticket.session)
-      SSL_SESSION_free(ticket.session)
-    }
+    offered = ticket
+    if let ticket { SSL_set_session(ssl, ticket.session) }
     try expect(self.serverName)
+  }
+
+  deinit { spendTicket() }
+
+  override public func receive(_ bytes: UnsafeRawBufferPointer, at level: EncryptionLevel) throws(TransportError) {
+    spendTicket()
+    try super.receive(bytes, at: level)
+  }
+
+  private func spendTicket() {
+    if let offered { SSL_SESSION_free(offered.session) }
+    offered = nil
+  }
+
+  /// The attempt is over. Where no server answered, the next one may offer the same ticket.
+  public func giveBackTicket() {
+    if let offered { client.tickets.giveBack(offered, for: serverName) }
+    offered = nil
   }
 
   /// Keeps what the application protocol must know to use 0-RTT with this server the next time, such as SETTINGS

@@ -3,12 +3,14 @@ internal import Glibc
 internal import PacketCrypto
 internal import Synchronization
 
-/// The latest ticket of each server, in memory, with what early data under it goes by.
+/// The latest tickets of each server, in memory, with what early data under them goes by.
 ///
-/// A ticket is given out once: using it twice would let an observer link the two connections (RFC 8446 §C.4). Holds the
-/// tickets of at most ``maximumServers`` servers, and forgets any one of them to make room.
+/// A ticket is given out once: using it twice would let an observer link the two connections (RFC 8446 §C.4). One that no
+/// server answered to may come back: there was no connection. Holds the ``ticketsPerServer`` latest tickets of at most
+/// ``maximumServers`` servers, and forgets any one of these to make room.
 final class SessionTickets: Sendable {
   static let maximumServers = 256
+  static let ticketsPerServer = 4
 
   /// What a client knows of a server from the connection that the ticket came in.
   struct Remembered: Sendable {
@@ -46,29 +48,44 @@ final class SessionTickets: Sendable {
   }
 
   private struct Table {
-    var tickets: [String: Ticket] = [:]
+    /// The latest one last.
+    var tickets: [String: [Ticket]] = [:]
     /// Outlives the ticket: the next one of the same server goes by it too.
     var applicationStates: [String: [UInt8]] = [:]
   }
   private let table = Mutex(Table())
 
-  deinit { table.withLock { $0.tickets.values.forEach { SSL_SESSION_free($0.session) } } }
+  deinit { table.withLock { $0.tickets.values.joined().forEach { SSL_SESSION_free($0.session) } } }
 
   /// Takes over the caller's reference.
   func store(_ session: OpaquePointer, version: Version, parameters: [UInt8], for serverName: String) {
     let ticket = Ticket(session: session, remembered: Remembered(version: version, parameters: parameters))
-    let replaced = table.withLock { table -> [Ticket] in
-      var freed: [Ticket] = []
+    change(serverName) { $0.append(ticket) }
+  }
+
+  /// Takes back a ticket that came to nothing, with the caller's reference.
+  func giveBack(_ ticket: Ticket, for serverName: String) {
+    // Behind those that came since.
+    change(serverName) { $0.insert(ticket, at: 0) }
+  }
+
+  private func change(_ serverName: String, _ body: @Sendable (inout [Ticket]) -> Void) {
+    let dropped = table.withLock { table -> [Ticket] in
+      var dropped: [Ticket] = []
       if table.tickets[serverName] == nil, table.tickets.count >= Self.maximumServers,
         let other = table.tickets.popFirst()
       {
         table.applicationStates[other.key] = nil
-        freed.append(other.value)
+        dropped = other.value
       }
-      if let older = table.tickets.updateValue(ticket, forKey: serverName) { freed.append(older) }
-      return freed
+      body(&table.tickets[serverName, default: []])
+      if table.tickets[serverName, default: []].count > Self.ticketsPerServer {
+        dropped += table.tickets[serverName, default: []].prefix(1)
+        table.tickets[serverName]?.removeFirst()
+      }
+      return dropped
     }
-    replaced.forEach { SSL_SESSION_free($0.session) }
+    dropped.forEach { SSL_SESSION_free($0.session) }
   }
 
   func remember(_ state: [UInt8], for serverName: String) {
@@ -83,7 +100,8 @@ final class SessionTickets: Sendable {
   /// A ticket whose reference the caller must free.
   func take(for serverName: String) -> Ticket? {
     table.withLock {
-      var ticket = $0.tickets.removeValue(forKey: serverName)
+      var ticket = $0.tickets[serverName]?.popLast()
+      if $0.tickets[serverName]?.isEmpty == true { $0.tickets[serverName] = nil }
       ticket?.remembered.applicationState = $0.applicationStates[serverName]
       ticket?.correctAge()
       return ticket

@@ -1,3 +1,4 @@
+import PacketCrypto
 import QUIC
 
 extension CloseReason {
@@ -12,8 +13,15 @@ extension CloseReason {
     case .idleTimeout: "the PoP has fallen silent"
     case .handshakeTimeout: "no answer"
     case .statelessReset: "the PoP was restarted and no longer knows the connection"
-    case .versionMismatch: "the PoP speaks no version of QUIC that this client does"
+    case .versionMismatch(let offered):
+      "the PoP speaks QUIC \(Self.names(offered)), this client \(Self.names(Version.supported))"
     }
+  }
+
+  /// Versions that are not there to exercise those who read them (RFC 9000 §15).
+  private static func names(_ versions: [Version]) -> String {
+    let names = versions.filter { !$0.isReserved }.map(\.description)
+    return names.isEmpty ? "in no version that it names" : names.joined(separator: ", ")
   }
 
   /// What a user may do about it.

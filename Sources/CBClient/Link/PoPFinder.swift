@@ -1,6 +1,7 @@
 import CBActors
 import DNS
 import HTTP3
+import PacketCrypto
 import QUIC
 import QUICTLS
 import Ring
@@ -114,25 +115,18 @@ actor PoPFinder {
 
   // MARK: Connections
 
-  /// Opens one connection and waits until it is ready. Throws ``ClientError`` of kind `noPoPReachable`.
+  /// Opens one connection and waits until it is ready; a second one where the PoP offers another version of QUIC. Throws
+  /// ``ClientError`` of kind `noPoPReachable`.
   ///
   /// - Parameter early: sent in early data where the connection resumes one that allowed it; must be safe to replay.
   func connect(to candidate: Candidate, early: EarlyRequest? = nil) async throws(ClientError) -> Found {
     do {
-      let endpoint = try await endpoints.endpoint(for: candidate.address)
-      let session = try tls.makeSession(serverName: profile.serverName(for: candidate.name))
-      let opened = try await endpoint.connect(to: candidate.address, tls: RingBound(session), delegate: nil)
-      return try await withTaskCancellationHandler {
-        var answer: Task<BufferedExchange.Response, any Error>?
-        if let early, await opened.takesEarlyRequests {
-          let request = early(profile.serverName(for: candidate.name))
-          answer = Task { try await BufferedExchange.perform(request, on: opened) }
-        }
-        try await opened.ready()
-        let statistics = await opened.statistics
-        return Found(session: opened, candidate: candidate, rtt: statistics.minimumRTT, early: answer)
-      } onCancel: {
-        Task { await opened.close() }
+      do {
+        return try await attempt(candidate, early: early)
+      } catch CloseReason.versionMismatch(let offered) {
+        // RFC 9368 §2.1: "it SHALL select a mutually supported version and send a new first flight with that version".
+        // Once: an attacker could go on sending Version Negotiation packets.
+        return try await attempt(candidate, early: early, following: offered)
       }
     } catch let error as ClientError {
       throw error
@@ -142,6 +136,32 @@ actor PoPFinder {
       throw ClientError(.cancelled, "cancelled")
     } catch {
       throw ClientError(.noPoPReachable, "\(candidate.address): \(error)")
+    }
+  }
+
+  private func attempt(
+    _ candidate: Candidate, early: EarlyRequest?, following offered: [Version]? = nil
+  ) async throws -> Found {
+    let endpoint = try await endpoints.endpoint(for: candidate.address)
+    let session = try tls.makeSession(serverName: profile.serverName(for: candidate.name))
+    let opened: HTTP3Session
+    do {
+      opened = try await endpoint.connect(
+        to: candidate.address, tls: RingBound(session), following: offered, delegate: nil)
+    } catch QUICEndpointError.noCommonVersion {
+      throw CloseReason.versionMismatch(offered: offered ?? [])
+    }
+    return try await withTaskCancellationHandler {
+      var answer: Task<BufferedExchange.Response, any Error>?
+      if let early, await opened.takesEarlyRequests {
+        let request = early(profile.serverName(for: candidate.name))
+        answer = Task { try await BufferedExchange.perform(request, on: opened) }
+      }
+      try await opened.ready()
+      let statistics = await opened.statistics
+      return Found(session: opened, candidate: candidate, rtt: statistics.minimumRTT, early: answer)
+    } onCancel: {
+      Task { await opened.close() }
     }
   }
 

@@ -145,6 +145,9 @@ extension PoPSettings {
         "preferredAddresses", .socketAddress, example: ["198.51.100.7:443"],
         "Where clients go on once connected: this PoP's own unicast address behind an anycast one, at most one of each "
           + "family. Listened on as well (RFC 9000 section 9.6)."),
+      .list(
+        "versions", .choice(["v1", "v2"]), default: ["v1", "v2"],
+        "The versions of QUIC spoken (RFC 9000, RFC 9369). A client that begins with another is told of these."),
       .value(
         "congestion", .choice(CongestionAlgorithm.allCases.map(\.rawValue)),
         default: CongestionAlgorithm.cubic.rawValue,

@@ -2,6 +2,7 @@ import CBActors
 import Foundation
 import Identity
 import MASQUE
+import PacketCrypto
 import QUIC
 import QUICTLS
 import Settings
@@ -37,6 +38,7 @@ extension QUIC.Configuration {
     handshakeTimeout = transport.handshakeTimeout
     maximumMTU = transport.maximumMTU
     preferredAddresses = transport.preferredAddresses
+    versions = transport.versions.map { $0 == .v1 ? .v1 : .v2 }
     congestion = transport.congestion
   }
 }

@@ -76,10 +76,12 @@ public struct PoPSettings: Hashable, Sendable {
 
   public struct Transport: Hashable, Sendable {
     public enum Retry: String, Hashable, Sendable { case never, always, underLoad = "under-load" }
+    public enum QUICVersion: String, Hashable, Sendable { case v1, v2 }
     /// 0: one for each processor.
     public var rings: Int
     /// At most one of each family.
     public var preferredAddresses: [SocketAddress]
+    public var versions: [QUICVersion]
     public var congestion: CongestionAlgorithm
     public var idleTimeout: Interval
     public var handshakeTimeout: Interval
@@ -172,6 +174,7 @@ extension PoPSettings {
       problems.append(
         settings.problem("transport.preferredAddresses", "names two \(isIPv4 ? "IPv4" : "IPv6") addresses"))
     }
+    if transport.versions.isEmpty { problems.append(settings.problem("transport.versions", "is empty")) }
     if trustProfiles.isEmpty, !isDev {
       problems.append(.init(source, key: "identity.profiles", "is empty: no token would ever be accepted"))
     }
@@ -275,6 +278,7 @@ extension PoPSettings.Transport {
   init(_ settings: ResolvedSettings) {
     rings = settings.integer("transport.rings")
     preferredAddresses = settings.list("transport.preferredAddresses").compactMap { SocketAddress($0) }
+    versions = settings.list("transport.versions").compactMap(QUICVersion.init)
     congestion = settings.text("transport.congestion").flatMap(CongestionAlgorithm.init) ?? .cubic
     idleTimeout = settings.interval("transport.idleTimeout")
     handshakeTimeout = settings.interval("transport.handshakeTimeout")
