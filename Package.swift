@@ -83,6 +83,7 @@ let package = Package(
     // Floor 3: protocol cores, sans-IO.
     room("QUIC", ["Wire", "PacketCrypto"]),
     room("DNS", ["Wire"]),
+    room("BGP", ["Wire"]),
 
     // Floor 4.
     room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
@@ -175,6 +176,7 @@ let package = Package(
     tests("Ring", ["Wire", "Ring"]),
     tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "CongestionSimulation"]),
     tests("DNS", ["Wire", "DNS"]),
+    tests("BGP", ["Wire", "BGP"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
     tests("MASQUE", ["Wire", "QUIC", "HTTP3", "MASQUE"]),
@@ -220,7 +222,7 @@ let package = Package(
 
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
-  let cores = ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let cores = ["Wire", "PacketCrypto", "BGP", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
   let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }
@@ -237,6 +239,7 @@ if isFuzzing {
   package.targets += [
     .target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: strict),
     fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("HTTP3", ["QUIC", "HTTP3"]), fuzzer("DNS", ["DNS"]),
+    fuzzer("BGP", ["BGP"]),
   ]
 }
 
