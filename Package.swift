@@ -83,6 +83,7 @@ let package = Package(
     // Floor 3: protocol cores, sans-IO.
     room("QUIC", ["Wire", "PacketCrypto"]),
     room("DNS", ["Wire"]),
+    room("BGP", ["Wire"]),
 
     // Floor 4.
     room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
@@ -176,6 +177,7 @@ let package = Package(
     tests("Ring", ["Wire", "Ring"]),
     tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "CongestionSimulation"]),
     tests("DNS", ["Wire", "DNS"]),
+    tests("BGP", ["Wire", "BGP"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
     tests("MASQUE", ["Wire", "QUIC", "HTTP3", "MASQUE"]),
@@ -221,7 +223,7 @@ let package = Package(
 
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
-  let cores = ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let cores = ["Wire", "PacketCrypto", "BGP", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
   let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }
@@ -239,6 +241,7 @@ if isFuzzing {
     .target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: strict),
     fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("Connection", ["PacketCrypto", "QUIC", "HTTP3"]),
     fuzzer("HTTP3", ["QUIC", "HTTP3", "MASQUE"]), fuzzer("DNS", ["DNS"]),
+    fuzzer("BGP", ["BGP"]),
   ]
 }
 

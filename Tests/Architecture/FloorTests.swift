@@ -104,7 +104,7 @@ struct FloorTests {
   }
 
   @Test func sansIOCoresNeverAwait() throws {
-    let cores = ["Wire", "PacketCrypto", "QUIC", "DNS", "HTTP3", "MASQUE", "QUICTLS"]
+    let cores = ["Wire", "PacketCrypto", "BGP", "QUIC", "DNS", "HTTP3", "MASQUE", "QUICTLS"]
     for target in targets where cores.contains(target.name) {
       for (source, file) in sources(of: target) {
         for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {

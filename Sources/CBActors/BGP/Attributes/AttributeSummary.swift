@@ -1,0 +1,61 @@
+public import Wire
+
+/// ORIGIN (RFC 4271 §5.1.1); the lower is preferred.
+public enum Origin: UInt8, Hashable, Comparable, Sendable {
+  case igp = 0
+  case egp
+  case incomplete
+
+  public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// What the decision process and the export rules ask of a set of path attributes, read once when it comes.
+public struct AttributeSummary: Hashable, Sendable {
+  /// Nil in a set that is advertised with a next hop of each session's own.
+  public var nextHop: IPAddress?
+  public var origin = Origin.igp
+  /// An AS_SET counts as one (RFC 4271 §9.1.2.2 a).
+  public var asPathLength: UInt16 = 0
+  /// The first AS of the path; 0 for an empty path or one that begins with a set.
+  public var neighborAS: UInt32 = 0
+  public var multiExitDisc: UInt32?
+  public var localPreference: UInt32?
+  /// RFC 4456 §8.
+  public var originatorID: UInt32?
+  /// Clusters that a reflected route came through (RFC 4456 §9).
+  public var clusterListLength: UInt16 = 0
+  public var wellKnownCommunities: WellKnownCommunities = []
+  /// RFC 9234 §5.
+  public var onlyToCustomer: UInt32?
+
+  public init() {}
+}
+
+/// Communities whose meaning every speaker knows.
+public struct WellKnownCommunities: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt8
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+  /// RFC 1997: not to leave the AS or confederation.
+  public static let noExport = WellKnownCommunities(rawValue: 1)
+  /// RFC 1997: not to be advertised at all.
+  public static let noAdvertise = WellKnownCommunities(rawValue: 2)
+  /// RFC 1997: not to leave the AS.
+  public static let noExportSubconfed = WellKnownCommunities(rawValue: 4)
+  /// RFC 8326: about to go away; the least preferred.
+  public static let gracefulShutdown = WellKnownCommunities(rawValue: 8)
+  /// RFC 7999: traffic is to be discarded.
+  public static let blackhole = WellKnownCommunities(rawValue: 16)
+
+  /// Empty for any other community.
+  init(community: UInt32) {
+    switch community {
+    case 0xffff_ff01: self = .noExport
+    case 0xffff_ff02: self = .noAdvertise
+    case 0xffff_ff03: self = .noExportSubconfed
+    case 0xffff_0000: self = .gracefulShutdown
+    case 0xffff_029a: self = .blackhole
+    default: self = []
+    }
+  }
+}

@@ -1,0 +1,87 @@
+public import Wire
+
+/// A field of prefixes in an UPDATE message (RFC 4271 §4.3), each with a path identifier where that was negotiated
+/// (RFC 7911 §3). Borrows the message's memory.
+public struct NLRI {
+  public let family: AddressFamily
+  public let hasPathIdentifiers: Bool
+  let bytes: UnsafeRawBufferPointer
+
+  init(_ family: AddressFamily, hasPathIdentifiers: Bool, _ bytes: UnsafeRawBufferPointer) {
+    self.family = family
+    self.hasPathIdentifiers = hasPathIdentifiers
+    self.bytes = bytes
+  }
+
+  static func none(_ family: AddressFamily) -> NLRI {
+    NLRI(family, hasPathIdentifiers: false, UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+
+  public var isEmpty: Bool { bytes.isEmpty }
+
+  /// Whether it can be read to its end: no prefix longer than an address, none that runs out (RFC 7606 §5.3).
+  var isWellFormed: Bool {
+    let longest = family.afi == 1 ? 32 : 128
+    let identifier = hasPathIdentifiers ? 4 : 0
+    var offset = 0
+    while offset < bytes.count {
+      offset += identifier
+      guard offset < bytes.count else { return false }
+      let length = Int(bytes[offset])
+      offset += 1 + (length + 7) / 8
+      guard length <= longest, offset <= bytes.count else { return false }
+    }
+    return true
+  }
+
+  /// Calls `body` with each prefix: its bits from the top, those beyond its length cleared; its length; its path
+  /// identifier, 0 where there are none. Of a field that is well-formed.
+  @inline(__always)
+  func forEach<Bits: PrefixBits>(_ type: Bits.Type, _ body: (Bits, UInt8, UInt32) -> Void) {
+    var offset = 0
+    let end = bytes.count
+    while offset < end {
+      var identifier: UInt32 = 0
+      if hasPathIdentifiers {
+        guard end - offset > 4 else { return }
+        identifier = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        offset += 4
+      }
+      let length = bytes[offset]
+      let count = (Int(length) + 7) / 8
+      offset += 1
+      guard length <= Bits.bitWidth, end - offset >= count else { return }
+      var bits: Bits = 0
+      for index in 0..<count {
+        bits |= Bits(truncatingIfNeeded: bytes[offset + index]) << Bits(Bits.bitWidth - 8 - 8 * index)
+      }
+      offset += count
+      body(bits & Bits.mask(Int(length)), length, identifier)
+    }
+  }
+
+  /// The prefixes, for tests and logs.
+  public var prefixes: [IPPrefix] {
+    var found: [IPPrefix] = []
+    if family.afi == 1 {
+      forEach(UInt32.self) { bits, length, _ in
+        if let prefix = IPPrefix(.v4(IPv4Address(rawValue: bits)), length: Int(length)) { found.append(prefix) }
+      }
+    } else {
+      forEach(UInt128.self) { bits, length, _ in
+        if let prefix = IPPrefix(.v6(IPv6Address(bits)), length: Int(length)) { found.append(prefix) }
+      }
+    }
+    return found
+  }
+
+  public var count: Int {
+    var count = 0
+    if family.afi == 1 {
+      forEach(UInt32.self) { _, _, _ in count += 1 }
+    } else {
+      forEach(UInt128.self) { _, _, _ in count += 1 }
+    }
+    return count
+  }
+}

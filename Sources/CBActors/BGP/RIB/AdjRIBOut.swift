@@ -1,0 +1,174 @@
+import Wire
+
+/// What one peer has been told of one family (RFC 4271 §3.2), and what it is still to be told.
+///
+/// A destination whose best route has changed is marked once, however often it changes before its turn: the queue is
+/// never longer than the table.
+struct AdjRIBOut {
+  /// By destination: the attributes that the peer has; 0 where it has no route.
+  private(set) var advertised: ContiguousArray<UInt32> = []
+  private(set) var routeCount = 0
+  private var marks: ContiguousArray<UInt64> = []
+  private var queue: ContiguousArray<UInt32> = []
+  private var queueHead = 0
+
+  /// The next destination of a walk over the whole table; nil when none is under way.
+  private(set) var walk: Int? = 0
+  /// The walk advertises what the peer has already.
+  private(set) var repeats = false
+  /// To be written when all else has been: the End-of-RIB, or the end of a refresh.
+  private var owesEndOfRIB = true
+  private var owesBeginning = false
+  private var owesEnd = false
+
+  /// Destinations to withdraw.
+  var withdrawals: ContiguousArray<UInt32> = []
+  var withdrawalHead = 0
+  /// Destinations to advertise, each under its attributes' ID, in the order of the IDs.
+  var advertisements: ContiguousArray<UInt64> = []
+  var advertisementHead = 0
+
+  enum Task { case withdraw, advertise, gather, beginRefresh, endRIB, endRefresh, nothing }
+
+  /// What comes next. The marks around the routes count as done.
+  var nextTask: Task {
+    mutating get {
+      if withdrawalHead < withdrawals.count { return .withdraw }
+      if advertisementHead < advertisements.count { return .advertise }
+      if owesBeginning {
+        owesBeginning = false
+        return .beginRefresh
+      }
+      if queueHead < queue.count || walk != nil { return .gather }
+      if owesEndOfRIB {
+        owesEndOfRIB = false
+        return .endRIB
+      }
+      if owesEnd {
+        owesEnd = false
+        return .endRefresh
+      }
+      return .nothing
+    }
+  }
+
+  mutating func beginGathering() {
+    withdrawals.removeAll(keepingCapacity: true)
+    advertisements.removeAll(keepingCapacity: true)
+    withdrawalHead = 0
+    advertisementHead = 0
+    // What has been looked at is dropped now and then.
+    if queueHead > 65_536 {
+      queue.removeFirst(queueHead)
+      queueHead = 0
+    }
+  }
+
+  /// Starts over the whole table. A second request while one is under way starts it anew.
+  mutating func refresh(marked: Bool) {
+    walk = 0
+    repeats = true
+    owesBeginning = owesBeginning || marked
+    owesEnd = owesEnd || marked
+  }
+
+  var isIdle: Bool {
+    withdrawalHead == withdrawals.count && advertisementHead == advertisements.count && queueHead == queue.count
+      && walk == nil && !owesEndOfRIB && !owesBeginning && !owesEnd
+  }
+
+  /// Notes that a destination's best route has changed. True if it was not noted already.
+  mutating func mark(_ number: Int) -> Bool {
+    // The walk will come there.
+    if let walk, number >= walk { return false }
+    let word = number >> 6
+    if word >= marks.count {
+      marks.append(contentsOf: repeatElement(0, count: max(word + 1 - marks.count, marks.count)))
+    }
+    let bit = UInt64(1) << UInt64(number & 63)
+    guard marks[word] & bit == 0 else { return false }
+    marks[word] |= bit
+    queue.append(UInt32(number))
+    return true
+  }
+
+  /// The next destination to look at; nil when there is none. Whether it had been marked.
+  mutating func next(limit: Int) -> (number: Int, wasMarked: Bool, repeats: Bool)? {
+    if queueHead < queue.count {
+      let number = Int(queue[queueHead])
+      queueHead += 1
+      if queueHead == queue.count {
+        queue.removeAll(keepingCapacity: queue.count < 65_536)
+        queueHead = 0
+      }
+      marks[number >> 6] &= ~(UInt64(1) << UInt64(number & 63))
+      return (number, true, false)
+    }
+    guard let number = walk else { return nil }
+    guard number < limit else {
+      walk = nil
+      repeats = false
+      return nil
+    }
+    walk = number + 1
+    return (number, false, repeats)
+  }
+
+  func attributes(_ number: Int) -> AttributeTable.ID {
+    number < advertised.count ? AttributeTable.ID(raw: advertised[number]) : .none
+  }
+
+  mutating func set(_ number: Int, _ id: AttributeTable.ID) {
+    if number >= advertised.count {
+      advertised.append(
+        contentsOf: repeatElement(0, count: max(number + 1 - advertised.count, min(advertised.count, 1 << 20))))
+    }
+    if (advertised[number] == 0) != (id == .none) { routeCount += id == .none ? -1 : 1 }
+    advertised[number] = id.raw
+  }
+
+  /// Every destination that is still marked, for who gives the whole of it up.
+  var marked: ArraySlice<UInt32> { ArraySlice(queue[queueHead...]) }
+}
+
+/// What the attributes of a route become on their way to a peer, kept for those that follow with the same ones.
+///
+/// Holds what it names, so that no ID in it can come to mean another set.
+struct ExportCache {
+  private struct Entry {
+    var source = AttributeTable.ID.none
+    var peer = PeerID.nobody
+    /// None: it does not go to the peer.
+    var result = AttributeTable.ID.none
+  }
+
+  private var entries = ContiguousArray(repeating: Entry(), count: 4_096)
+  private var isEmpty = true
+
+  func find(_ source: AttributeTable.ID, _ peer: PeerID) -> AttributeTable.ID? {
+    let entry = entries[Int(source.raw & 4_095)]
+    return entry.source == source && entry.peer == peer ? entry.result : nil
+  }
+
+  /// Takes over one hold on `result`.
+  mutating func insert(
+    _ source: AttributeTable.ID, _ peer: PeerID, _ result: AttributeTable.ID, _ table: inout AttributeTable
+  ) {
+    let index = Int(source.raw & 4_095)
+    table.release(entries[index].source)
+    table.release(entries[index].result)
+    table.retain(source)
+    entries[index] = Entry(source: source, peer: peer, result: result)
+    isEmpty = false
+  }
+
+  mutating func removeAll(_ table: inout AttributeTable) {
+    guard !isEmpty else { return }
+    for index in entries.indices where entries[index].source != .none {
+      table.release(entries[index].source)
+      table.release(entries[index].result)
+      entries[index] = Entry()
+    }
+    isEmpty = true
+  }
+}

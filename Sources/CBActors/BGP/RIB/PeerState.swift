@@ -1,0 +1,30 @@
+import Wire
+
+/// Names a peer in the tables. 0 is ourselves.
+public struct PeerID: Hashable, Sendable {
+  let raw: UInt16
+  static let local = PeerID(raw: 0)
+  var index: Int { Int(raw) }
+}
+
+/// What the tables know of a peer.
+struct PeerState {
+  /// The degree of preference of a route that comes with none.
+  static let defaultPreference: UInt32 = 100
+
+  var isLocal = false
+  var isInternal = false
+  var autonomousSystem: UInt32
+  var identifier: UInt32 = 0
+  var address: IPAddress
+  var role: Capability.Role?
+  /// Of its routes in the Adj-RIB-In.
+  var pathCount = 0
+  /// More routes than this end the session; nil for no bound.
+  var maximumPrefixes: Int?
+  /// Nil while there is no session.
+  var export: ExportRules?
+
+  /// The peer's routes carry its AS as OTC even where it sent none (RFC 9234 §5, ingress).
+  var marksOnlyToCustomer: Bool { role == .provider || role == .peer || role == .routeServer }
+}

@@ -1,0 +1,307 @@
+public import Wire
+
+/// The Routing Information Base of a speaker (RFC 4271 §3.2): what all peers have advertised, what is chosen of it, and
+/// what each of them is told.
+///
+/// Updates go in as they are read; ``nextMessage(for:into:)`` writes what a peer is to be sent, as fast as its
+/// connection takes it. Nothing waits in between but a mark on each destination that has changed.
+public struct RIB: ~Copyable {
+  private var attributes: AttributeTable
+  private var ipv4 = RouteTable<UInt32>(.ipv4Unicast)
+  private var ipv6 = RouteTable<UInt128>(.ipv6Unicast)
+  private var peers: ContiguousArray<PeerState> = []
+  /// By peer and family.
+  private var sendings: [Sender?] = [nil]
+  private var writer = AttributeWriter()
+
+  /// The state of writing to one peer, an object so that the rest of the tables can be at hand with it.
+  private final class Sender {
+    var ipv4: UpdateSending
+    var ipv6: UpdateSending
+    init(_ rules: ExportRules, _ parameters: SessionParameters) {
+      ipv4 = .init(rules, usesFourOctetAS: parameters.usesFourOctetAS, maximumLength: parameters.maximumMessageLength)
+      ipv6 = .init(rules, usesFourOctetAS: parameters.usesFourOctetAS, maximumLength: parameters.maximumMessageLength)
+    }
+  }
+
+  /// - Parameter seed: random, so that no peer can choose attributes that collide.
+  public init(localAS: UInt32, identifier: IPv4Address, seed: UInt64) {
+    attributes = AttributeTable(seed: seed)
+    var local = PeerState(autonomousSystem: localAS, address: .v4(.any))
+    local.isLocal = true
+    local.identifier = identifier.rawValue
+    peers.append(local)
+  }
+
+  // MARK: Peers
+
+  /// - Parameters:
+  ///   - role: the peer's, of RFC 9234.
+  ///   - maximumPrefixes: more routes of the peer than this are too many; nil for no bound.
+  public mutating func addPeer(
+    address: IPAddress, autonomousSystem: UInt32, role: Capability.Role? = nil, maximumPrefixes: Int? = nil
+  ) -> PeerID {
+    precondition(peers.count < Int(PeerID.nobody.raw), "65,534 peers")
+    var peer = PeerState(autonomousSystem: autonomousSystem, address: address)
+    peer.isInternal = autonomousSystem == peers[0].autonomousSystem
+    peer.role = role
+    peer.maximumPrefixes = maximumPrefixes
+    peers.append(peer)
+    sendings.append(nil)
+    return PeerID(raw: UInt16(peers.count - 1))
+  }
+
+  /// A session is established: everything is to be told to the peer.
+  public mutating func sessionUp(_ peer: PeerID, _ parameters: SessionParameters, export rules: ExportRules) {
+    peers[peer.index].identifier = parameters.peerIdentifier.rawValue
+    sendings[peer.index] = Sender(rules, parameters)
+    if parameters.families.contains(.ipv4Unicast) { ipv4.openOutput(peer) }
+    if parameters.families.contains(.ipv6Unicast) { ipv6.openOutput(peer) }
+  }
+
+  /// A session has ended: the peer's routes are gone, and it knows none of ours.
+  public mutating func sessionDown(_ peer: PeerID) {
+    ipv4.closeOutput(peer, &attributes)
+    ipv6.closeOutput(peer, &attributes)
+    if let sender = sendings[peer.index] {
+      sender.ipv4.cache.removeAll(&attributes)
+      sender.ipv6.cache.removeAll(&attributes)
+    }
+    sendings[peer.index] = nil
+    removeAll(of: peer, onlyStale: false, families: [.ipv4Unicast, .ipv6Unicast])
+  }
+
+  private mutating func removeAll(of peer: PeerID, onlyStale: Bool, families: AddressFamilies) {
+    if families.contains(.ipv4Unicast) {
+      peers[peer.index].pathCount -= ipv4.withdrawAll(from: peer, onlyStale: onlyStale, &attributes, peers)
+    }
+    if families.contains(.ipv6Unicast) {
+      peers[peer.index].pathCount -= ipv6.withdrawAll(from: peer, onlyStale: onlyStale, &attributes, peers)
+    }
+  }
+
+  // MARK: Routes in
+
+  /// What came of an UPDATE message.
+  public enum Application: Hashable, Sendable {
+    case applied
+    /// The peer has more routes than it may (RFC 4271 §6.7).
+    case tooManyPrefixes
+  }
+
+  /// Takes an UPDATE of a peer into its Adj-RIB-In, and decides anew what it concerns.
+  public mutating func apply(
+    _ update: UpdateMessage, _ reader: inout UpdateReader, from peer: PeerID
+  ) -> Application {
+    withdraw(update.withdrawn, from: peer)
+    if let unreachable = update.mpUnreachable { withdraw(unreachable, from: peer) }
+    if !update.reachable.isEmpty {
+      advertise(update, update.reachable, update.nextHop, &reader, isMultiprotocol: false, from: peer)
+    }
+    if let reachable = update.mpReachable, !reachable.isEmpty {
+      advertise(update, reachable, update.mpNextHop, &reader, isMultiprotocol: true, from: peer)
+    }
+    if let maximum = peers[peer.index].maximumPrefixes, peers[peer.index].pathCount > maximum {
+      return .tooManyPrefixes
+    }
+    return .applied
+  }
+
+  private mutating func advertise(
+    _ update: UpdateMessage, _ nlri: NLRI, _ nextHop: IPAddress?, _ reader: inout UpdateReader, isMultiprotocol: Bool,
+    from peer: PeerID
+  ) {
+    // RFC 7606 §2: as if withdrawn. RFC 4271 §9.1.2: a loop is excluded; so is a leak (RFC 9234 §5).
+    if update.fault != nil || update.isLoop || isLeak(update.summary, from: peer) {
+      return withdraw(nlri, from: peer)
+    }
+    var summary = update.summary
+    summary.nextHop = nextHop
+    let id = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) {
+      attributes.intern($0, summary)
+    }
+    announce(nlri, id, from: peer)
+    attributes.release(id)
+  }
+
+  /// RFC 9234 §5: a route for customers only, from a customer, from a client of ours, or from a peer that is not who
+  /// marked it.
+  private func isLeak(_ summary: AttributeSummary, from peer: PeerID) -> Bool {
+    guard let marked = summary.onlyToCustomer else { return false }
+    let source = peers[peer.index]
+    switch source.role {
+    case .customer, .routeServerClient: return true
+    case .peer: return marked != source.autonomousSystem
+    default: return false
+    }
+  }
+
+  private mutating func announce(_ nlri: NLRI, _ id: AttributeTable.ID, from peer: PeerID) {
+    var added = 0
+    if nlri.family == .ipv4Unicast {
+      nlri.forEach(UInt32.self) { bits, length, identifier in
+        attributes.retain(id)
+        let change = ipv4.announce(bits, length, identifier: identifier, from: peer, id, &attributes, peers)
+        if change == .added { added += 1 }
+      }
+    } else {
+      nlri.forEach(UInt128.self) { bits, length, identifier in
+        attributes.retain(id)
+        let change = ipv6.announce(bits, length, identifier: identifier, from: peer, id, &attributes, peers)
+        if change == .added { added += 1 }
+      }
+    }
+    peers[peer.index].pathCount += added
+  }
+
+  private mutating func withdraw(_ nlri: NLRI, from peer: PeerID) {
+    guard !nlri.isEmpty else { return }
+    var removed = 0
+    if nlri.family == .ipv4Unicast {
+      nlri.forEach(UInt32.self) { bits, length, identifier in
+        if ipv4.withdraw(bits, length, identifier: identifier, from: peer, &attributes, peers) == .removed {
+          removed += 1
+        }
+      }
+    } else {
+      nlri.forEach(UInt128.self) { bits, length, identifier in
+        if ipv6.withdraw(bits, length, identifier: identifier, from: peer, &attributes, peers) == .removed {
+          removed += 1
+        }
+      }
+    }
+    peers[peer.index].pathCount -= removed
+  }
+
+  /// Announces a prefix of our own, or changes the attributes of one (RFC 4271 §9.4).
+  public mutating func originate(_ prefix: IPPrefix, _ own: PathAttributes = PathAttributes()) {
+    own.write(to: &writer, for: prefix.address.isIPv4 ? .ipv4Unicast : .ipv6Unicast)
+    let summary = own.summary
+    let id = writer.bytes.withUnsafeBytes { attributes.intern($0, summary) }
+    let length = UInt8(prefix.length)
+    let change: RouteChange
+    switch prefix.address {
+    case .v4(let four):
+      change = ipv4.announce(four.rawValue, length, identifier: 0, from: .local, id, &attributes, peers)
+    case .v6(let six):
+      change = ipv6.announce(six.bits, length, identifier: 0, from: .local, id, &attributes, peers)
+    }
+    if change == .added { peers[0].pathCount += 1 }
+  }
+
+  /// Takes a prefix of our own back.
+  public mutating func withdraw(_ prefix: IPPrefix) {
+    let length = UInt8(prefix.length)
+    let change: RouteChange
+    switch prefix.address {
+    case .v4(let four):
+      change = ipv4.withdraw(four.rawValue, length, identifier: 0, from: .local, &attributes, peers)
+    case .v6(let six):
+      change = ipv6.withdraw(six.bits, length, identifier: 0, from: .local, &attributes, peers)
+    }
+    if change == .removed { peers[0].pathCount -= 1 }
+  }
+
+  // MARK: Routes out
+
+  /// Writes the next message for a peer: an UPDATE, or a mark around a refresh. How many octets, 0 when there is nothing
+  /// to say now.
+  ///
+  /// - Parameter buffer: at least as long as the longest message of the session.
+  public mutating func nextMessage(for peer: PeerID, into buffer: UnsafeMutableRawBufferPointer) -> Int {
+    guard let sender = sendings[peer.index] else { return 0 }
+    let count = ipv4.nextMessage(for: peer, into: buffer, &sender.ipv4, &attributes, peers)
+    return count > 0 ? count : ipv6.nextMessage(for: peer, into: buffer, &sender.ipv6, &attributes, peers)
+  }
+
+  /// Whether there may be something to say to a peer.
+  public func hasMessages(for peer: PeerID) -> Bool {
+    func isWaiting<Bits>(_ table: borrowing RouteTable<Bits>) -> Bool {
+      peer.index < table.outputs.count && table.outputs[peer.index]?.isIdle == false
+    }
+    return isWaiting(ipv4) || isWaiting(ipv6)
+  }
+
+  // MARK: Refresh
+
+  /// The peer wants everything again, or says where its own refresh begins and ends (RFC 2918, RFC 7313).
+  public mutating func refresh(_ message: RouteRefreshMessage, of peer: PeerID, marked: Bool) {
+    switch message.subtype {
+    case .request:
+      if message.family == .ipv4Unicast {
+        ipv4.refreshOutput(peer, marked: marked)
+      } else {
+        ipv6.refreshOutput(peer, marked: marked)
+      }
+    case .beginning:
+      if message.family == .ipv4Unicast { ipv4.markStale(peer) } else { ipv6.markStale(peer) }
+    case .end:
+      removeAll(of: peer, onlyStale: true, families: AddressFamilies(message.family))
+    }
+  }
+
+  // MARK: Looking
+
+  /// A route as a looking glass shows it.
+  public struct Route: Hashable, Sendable {
+    public var prefix: IPPrefix
+    /// Nil for one of our own.
+    public var peer: IPAddress?
+    public var attributes: PathAttributes
+    public var pathIdentifier: UInt32
+    public var isBest: Bool
+    /// As good as the best, but for the last steps of the decision: fit for sharing the load.
+    public var isMultipath: Bool
+  }
+
+  /// What is known of one destination, the best route first.
+  public struct Destination: Hashable, Sendable {
+    public var prefix: IPPrefix
+    public var routes: [Route]
+    /// What made the first the best.
+    public var step: DecisionStep
+  }
+
+  /// The destination of exactly this prefix.
+  public mutating func destination(_ prefix: IPPrefix) -> Destination? {
+    let length = UInt8(prefix.length)
+    switch prefix.address {
+    case .v4(let four):
+      guard let number = ipv4.number(four.rawValue, length) else { return nil }
+      return Self.describe(&ipv4, number, prefix, attributes, peers)
+    case .v6(let six):
+      guard let number = ipv6.number(six.bits, length) else { return nil }
+      return Self.describe(&ipv6, number, prefix, attributes, peers)
+    }
+  }
+
+  /// How many destinations and routes there are, of both families, and how many sets of attributes.
+  public var counts: (destinations: Int, routes: Int, attributeSets: Int) {
+    (ipv4.trie.count + ipv6.trie.count, ipv4.pathCount + ipv6.pathCount, attributes.count)
+  }
+
+  /// A peer's routes in its Adj-RIB-In, and how many it has been told.
+  public func counts(of peer: PeerID) -> (received: Int, advertised: Int) {
+    func advertised<Bits>(_ table: borrowing RouteTable<Bits>) -> Int {
+      peer.index < table.outputs.count ? table.outputs[peer.index]?.routeCount ?? 0 : 0
+    }
+    return (peers[peer.index].pathCount, advertised(ipv4) + advertised(ipv6))
+  }
+
+  private static func describe<Bits>(
+    _ table: inout RouteTable<Bits>, _ number: Int, _ prefix: IPPrefix, _ attributes: borrowing AttributeTable,
+    _ peers: ContiguousArray<PeerState>
+  ) -> Destination? {
+    let (chain, equals) = table.explain(number, attributes, peers)
+    guard !chain.isEmpty else { return nil }
+    var routes: [Route] = []
+    for (index, path) in chain.enumerated() {
+      routes.append(
+        Route(
+          prefix: prefix, peer: path.peer == .local ? nil : peers[path.peer.index].address,
+          attributes: attributes.attributes(path.attributes), pathIdentifier: path.identifier, isBest: index == 0,
+          isMultipath: equals.contains(index)))
+    }
+    return Destination(prefix: prefix, routes: routes, step: table.destinations[number].step)
+  }
+}

@@ -1,0 +1,240 @@
+import Wire
+
+/// No path: the end of a chain.
+let noPath = UInt32.max
+
+/// A route of a peer to a destination.
+struct RoutePath {
+  var attributes: AttributeTable.ID
+  /// RFC 7911; 0 where there are none.
+  var identifier: UInt32
+  var next: UInt32
+  var peer: PeerID
+  /// Not heard of again since a refresh began.
+  var isStale = false
+}
+
+/// A prefix with its routes.
+struct RouteDestination {
+  var first = noPath
+  /// Reasons for an Adj-RIB-Out to have the number stay what it is.
+  var holders: UInt16 = 0
+  var step = DecisionStep.none
+}
+
+/// What became of a peer's route to a destination.
+enum RouteChange { case added, replaced, unchanged, removed, absent }
+
+/// The routes of one family: the Adj-RIBs-In of all peers and the Loc-RIB in one (RFC 4271 §3.2).
+///
+/// A destination has its number from the trie and a chain of paths, one for each peer (and path identifier) that has
+/// advertised it. The best, which is what the Loc-RIB would hold, is at the head of the chain.
+struct RouteTable<Bits: PrefixBits> {
+  let family: AddressFamily
+  private(set) var trie = PrefixTrie<Bits>()
+  var destinations: ContiguousArray<RouteDestination> = []
+  private(set) var paths: ContiguousArray<RoutePath> = []
+  private var freePaths: ContiguousArray<UInt32> = []
+  private var decision = DecisionProcess()
+  /// By peer; nil without a session that has negotiated the family.
+  var outputs: ContiguousArray<AdjRIBOut?> = []
+
+  init(_ family: AddressFamily) { self.family = family }
+
+  var pathCount: Int { paths.count - freePaths.count }
+
+  func number(_ bits: Bits, _ length: UInt8) -> Int? { trie.number(bits, length) }
+
+  // MARK: Routes in
+
+  /// Puts a route into a peer's Adj-RIB-In and decides anew. Takes over one hold on `attributes`.
+  ///
+  /// RFC 4271 §9: "the new route SHALL replace the older route in the Adj-RIB-In, thus implicitly withdrawing the older
+  /// route from service"
+  mutating func announce(
+    _ bits: Bits, _ length: UInt8, identifier: UInt32, from peer: PeerID, _ attributes: AttributeTable.ID,
+    _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> RouteChange {
+    let (number, isNew) = trie.insert(bits, length)
+    if isNew {
+      if number == destinations.count {
+        destinations.append(RouteDestination())
+      } else {
+        destinations[number] = RouteDestination()
+      }
+    }
+    let best = destinations[number].first
+    var at = best
+    while at != noPath, paths[Int(at)].peer != peer || paths[Int(at)].identifier != identifier {
+      at = paths[Int(at)].next
+    }
+    guard at != noPath else {
+      let path = RoutePath(attributes: attributes, identifier: identifier, next: best, peer: peer)
+      destinations[number].first = add(path)
+      decide(number, table, peers, oldBest: best, changed: noPath)
+      return .added
+    }
+    paths[Int(at)].isStale = false
+    guard paths[Int(at)].attributes != attributes else {
+      table.release(attributes)
+      return .unchanged
+    }
+    table.release(paths[Int(at)].attributes)
+    paths[Int(at)].attributes = attributes
+    decide(number, table, peers, oldBest: best, changed: at)
+    return .replaced
+  }
+
+  /// Takes a route out of a peer's Adj-RIB-In and decides anew.
+  mutating func withdraw(
+    _ bits: Bits, _ length: UInt8, identifier: UInt32, from peer: PeerID, _ table: inout AttributeTable,
+    _ peers: ContiguousArray<PeerState>
+  ) -> RouteChange {
+    guard let number = trie.number(bits, length) else { return .absent }
+    return removePaths(number, &table, peers) { $0.peer == peer && $0.identifier == identifier } > 0
+      ? .removed : .absent
+  }
+
+  /// Takes all routes of a peer out, or those that are stale; how many there were.
+  mutating func withdrawAll(
+    from peer: PeerID, onlyStale: Bool, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> Int {
+    var removed = 0
+    for number in 0..<trie.numberLimit where destinations[number].first != noPath {
+      removed += removePaths(number, &table, peers) { $0.peer == peer && (!onlyStale || $0.isStale) }
+    }
+    return removed
+  }
+
+  mutating func markStale(_ peer: PeerID) {
+    for index in paths.indices where paths[index].peer == peer { paths[index].isStale = true }
+  }
+
+  private mutating func removePaths(
+    _ number: Int, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>,
+    where matches: (RoutePath) -> Bool
+  ) -> Int {
+    let best = destinations[number].first
+    var previous = noPath
+    var at = best
+    var removed = 0
+    while at != noPath {
+      let path = paths[Int(at)]
+      if matches(path) {
+        if previous == noPath {
+          destinations[number].first = path.next
+        } else {
+          paths[Int(previous)].next = path.next
+        }
+        table.release(path.attributes)
+        paths[Int(at)].attributes = .none
+        paths[Int(at)].peer = .nobody
+        freePaths.append(at)
+        removed += 1
+      } else {
+        previous = at
+      }
+      at = path.next
+    }
+    if removed > 0 {
+      decide(number, table, peers, oldBest: best, changed: noPath)
+      reclaim(number)
+    }
+    return removed
+  }
+
+  private mutating func add(_ path: RoutePath) -> UInt32 {
+    if let index = freePaths.popLast() {
+      paths[Int(index)] = path
+      return index
+    }
+    paths.append(path)
+    return UInt32(paths.count - 1)
+  }
+
+  // MARK: The decision
+
+  /// Chooses the best path, puts it at the head, and tells the Adj-RIBs-Out if it is another or has changed.
+  private mutating func decide(
+    _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>, oldBest: UInt32,
+    changed: UInt32
+  ) {
+    let first = destinations[number].first
+    if first == noPath {
+      destinations[number].step = .none
+    } else if paths[Int(first)].next == noPath {
+      destinations[number].step = .onlyRoute
+    } else {
+      consider(number, table, peers)
+      if let (best, step) = decision.decide() {
+        destinations[number].step = step
+        moveToHead(best, number)
+      }
+    }
+    let best = destinations[number].first
+    if best != oldBest || best == changed { markChanged(number) }
+  }
+
+  private mutating func consider(
+    _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) {
+    decision.begin()
+    var at = destinations[number].first
+    while at != noPath {
+      let path = paths[Int(at)]
+      decision.add(
+        .init(
+          index: at, table.summary(path.attributes), peers[path.peer.index], pathIdentifier: path.identifier))
+      at = path.next
+    }
+  }
+
+  private mutating func moveToHead(_ path: UInt32, _ number: Int) {
+    let first = destinations[number].first
+    guard path != first else { return }
+    var before = first
+    while paths[Int(before)].next != path { before = paths[Int(before)].next }
+    paths[Int(before)].next = paths[Int(path)].next
+    paths[Int(path)].next = first
+    destinations[number].first = path
+  }
+
+  /// The paths of a destination, best first, and those among them that only the last steps of the decision put behind.
+  mutating func explain(
+    _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> (chain: [RoutePath], equals: Set<Int>) {
+    var indices: [UInt32] = []
+    var at = destinations[number].first
+    while at != noPath {
+      indices.append(at)
+      at = paths[Int(at)].next
+    }
+    consider(number, table, peers)
+    _ = decision.decide()
+    let equals = Set(decision.equals)
+    return (
+      indices.map { paths[Int($0)] }, Set(indices.indices.filter { equals.contains(indices[$0]) })
+    )
+  }
+
+  // MARK: Routes out
+
+  private mutating func markChanged(_ number: Int) {
+    for peer in outputs.indices {
+      guard outputs[peer]?.mark(number) == true else { continue }
+      destinations[number].holders += 1
+    }
+  }
+
+  /// Gives the number of a destination back that nobody has any use for.
+  mutating func reclaim(_ number: Int) {
+    guard destinations[number].first == noPath, destinations[number].holders == 0 else { return }
+    let prefix = trie.prefix(number)
+    trie.remove(prefix.bits, prefix.length)
+  }
+}
+
+extension PeerID {
+  /// Of a path that is in no chain.
+  static let nobody = PeerID(raw: .max)
+}

@@ -1,0 +1,241 @@
+/// The bits of an address, the first of them on top: `UInt32` for IPv4, `UInt128` for IPv6.
+public protocol PrefixBits: FixedWidthInteger, UnsignedInteger, Sendable {}
+
+extension UInt32: PrefixBits {}
+extension UInt128: PrefixBits {}
+
+extension PrefixBits {
+  /// The first `length` bits set.
+  @inlinable public static func mask(_ length: Int) -> Self {
+    length == 0 ? 0 : Self.max << Self(truncatingIfNeeded: bitWidth - length)
+  }
+}
+
+/// The IP prefixes of one family, each with a number of its own: a compressed binary trie.
+///
+/// A node stands only where prefixes part, so that n prefixes have n - 1 nodes of 12 bytes, whatever lies between them.
+/// Numbers begin at 0, stay with their prefix until it is removed, and are then given anew, so that what belongs to a
+/// prefix can be kept in an array by number.
+///
+/// The decisions on the way down are, for each bit in turn, "does the prefix go on?" (at twice the bit's index) and "is
+/// the bit set?" (one more). A prefix is so told from those within it, and comes before them in the order of the trie,
+/// which is that of (address, length).
+public struct PrefixTrie<Bits: PrefixBits> {
+  @usableFromInline struct Node {
+    /// Which decision is taken here; grows on the way down.
+    @usableFromInline var position: UInt32
+    /// Where to go for no and for yes: another node, or a leaf.
+    @usableFromInline var no: Reference
+    @usableFromInline var yes: Reference
+
+    @inlinable init(position: UInt32, no: Reference, yes: Reference) {
+      self.position = position
+      self.no = no
+      self.yes = yes
+    }
+  }
+
+  /// A node's index, or with the top bit set a prefix's number.
+  @usableFromInline struct Reference: Equatable {
+    @usableFromInline var raw: UInt32
+    @inlinable init(raw: UInt32) { self.raw = raw }
+    @inlinable static func node(_ index: Int) -> Self { Self(raw: UInt32(index)) }
+    @inlinable static func leaf(_ number: Int) -> Self { Self(raw: UInt32(number) | 0x8000_0000) }
+    @inlinable var isLeaf: Bool { raw & 0x8000_0000 != 0 }
+    @inlinable var index: Int { Int(raw & 0x7fff_ffff) }
+  }
+
+  @usableFromInline struct Key {
+    @usableFromInline var bits: Bits
+    @usableFromInline var length: UInt8
+    @inlinable init(_ bits: Bits, _ length: UInt8) {
+      self.bits = bits
+      self.length = length
+    }
+
+    /// The answer at a position. Any where the key has ended: whoever asks compares the whole key in the end.
+    @inlinable func answer(_ position: UInt32) -> Bool {
+      let bit = position >> 1
+      if position & 1 == 0 { return bit < length }
+      return (bits >> Bits(truncatingIfNeeded: UInt32(Bits.bitWidth) - 1 - bit)) & 1 == 1
+    }
+
+    /// The first position at which the answers differ; nil for the same prefix.
+    @inlinable func parting(from other: Key) -> UInt32? {
+      let shorter = min(length, other.length)
+      let common = (bits ^ other.bits).leadingZeroBitCount
+      if common < shorter { return UInt32(common) << 1 | 1 }
+      return length == other.length ? nil : UInt32(shorter) << 1
+    }
+
+    @inlinable func covers(_ other: Key) -> Bool {
+      length <= other.length && (bits ^ other.bits) & Bits.mask(Int(length)) == 0
+    }
+  }
+
+  @usableFromInline var nodes: ContiguousArray<Node> = []
+  @usableFromInline var freeNodes: ContiguousArray<UInt32> = []
+  @usableFromInline var keys: ContiguousArray<Key> = []
+  @usableFromInline var freeNumbers: ContiguousArray<UInt32> = []
+  /// Nil only while there is no prefix.
+  @usableFromInline var root: Reference?
+
+  public init() {}
+
+  /// How many prefixes there are.
+  @inlinable public var count: Int { keys.count - freeNumbers.count }
+  /// All numbers given so far are below this.
+  @inlinable public var numberLimit: Int { keys.count }
+
+  /// The prefix of a number that is given.
+  @inlinable public func prefix(_ number: Int) -> (bits: Bits, length: UInt8) {
+    (keys[number].bits, keys[number].length)
+  }
+
+  /// The leaf that a key leads to: it may be another's.
+  @inlinable func leaf(_ key: Key, from root: Reference) -> Int {
+    var at = root
+    while !at.isLeaf {
+      let node = nodes[at.index]
+      at = key.answer(node.position) ? node.yes : node.no
+    }
+    return at.index
+  }
+
+  /// The number of a prefix; nil where it is not there. Bits beyond the length must be clear.
+  @inlinable public func number(_ bits: Bits, _ length: UInt8) -> Int? {
+    guard let root else { return nil }
+    let found = leaf(Key(bits, length), from: root)
+    return keys[found].bits == bits && keys[found].length == length ? found : nil
+  }
+
+  /// The number of a prefix, given now if it was not there. Bits beyond the length must be clear.
+  @inlinable public mutating func insert(_ bits: Bits, _ length: UInt8) -> (number: Int, isNew: Bool) {
+    let key = Key(bits, length)
+    guard let root else {
+      let number = newNumber(key)
+      self.root = .leaf(number)
+      return (number, true)
+    }
+    let near = leaf(key, from: root)
+    guard let parting = key.parting(from: keys[near]) else { return (near, false) }
+    let number = newNumber(key)
+    let isYes = key.answer(parting)
+
+    // Down again, to where the position belongs.
+    var parent = -1
+    var wentYes = false
+    var at = root
+    while !at.isLeaf {
+      let node = nodes[at.index]
+      if node.position > parting { break }
+      parent = at.index
+      wentYes = key.answer(node.position)
+      at = wentYes ? node.yes : node.no
+    }
+    let leaf = Reference.leaf(number)
+    let node = newNode(Node(position: parting, no: isYes ? at : leaf, yes: isYes ? leaf : at))
+    replace(child: wentYes, of: parent, by: .node(node))
+    return (number, true)
+  }
+
+  /// Takes a prefix out; its number may be given anew. Nil where it was not there.
+  @discardableResult
+  @inlinable public mutating func remove(_ bits: Bits, _ length: UInt8) -> Int? {
+    guard let root else { return nil }
+    let key = Key(bits, length)
+    var grandparent = -1
+    var parentIsYes = false
+    var parent = -1
+    var isYes = false
+    var at = root
+    while !at.isLeaf {
+      let node = nodes[at.index]
+      (grandparent, parentIsYes) = (parent, isYes)
+      parent = at.index
+      isYes = key.answer(node.position)
+      at = isYes ? node.yes : node.no
+    }
+    let number = at.index
+    guard keys[number].bits == bits, keys[number].length == length else { return nil }
+    if parent < 0 {
+      self.root = nil
+    } else {
+      replace(child: parentIsYes, of: grandparent, by: isYes ? nodes[parent].no : nodes[parent].yes)
+      freeNodes.append(UInt32(parent))
+    }
+    freeNumbers.append(UInt32(number))
+    return number
+  }
+
+  /// The number of the longest prefix that covers `bits` up to `length`.
+  @inlinable public func longestMatch(_ bits: Bits, _ length: UInt8 = UInt8(Bits.bitWidth)) -> Int? {
+    guard var at = root else { return nil }
+    let key = Key(bits, length)
+    var best: Int?
+    while !at.isLeaf {
+      let node = nodes[at.index]
+      let isYes = key.answer(node.position)
+      // Where the way goes on past the end of a prefix, that prefix is the leaf on the other side.
+      if isYes, node.position & 1 == 0, node.no.isLeaf, keys[node.no.index].covers(key) { best = node.no.index }
+      at = isYes ? node.yes : node.no
+    }
+    return keys[at.index].covers(key) ? at.index : best
+  }
+
+  /// Calls `body` with the number of each prefix within the given one, itself included, in the order of (address,
+  /// length). Until it returns false.
+  @inlinable public func forEach(within bits: Bits, _ length: UInt8, _ body: (Int) -> Bool) {
+    guard var at = root else { return }
+    let key = Key(bits, length)
+    while !at.isLeaf {
+      let node = nodes[at.index]
+      if node.position >= UInt32(length) << 1 { break }
+      at = key.answer(node.position) ? node.yes : node.no
+    }
+    var pending: ContiguousArray<Reference> = [at]
+    var isFirst = true
+    while let next = pending.popLast() {
+      guard next.isLeaf else {
+        pending.append(nodes[next.index].yes)
+        pending.append(nodes[next.index].no)
+        continue
+      }
+      // All of them agree in their first bits, so that one tells for the rest.
+      if isFirst, !key.covers(keys[next.index]) { return }
+      isFirst = false
+      if !body(next.index) { return }
+    }
+  }
+
+  // MARK: Storage
+
+  @inlinable mutating func newNumber(_ key: Key) -> Int {
+    if let number = freeNumbers.popLast() {
+      keys[Int(number)] = key
+      return Int(number)
+    }
+    precondition(keys.count < 0x7fff_ffff, "2^31 prefixes")
+    keys.append(key)
+    return keys.count - 1
+  }
+
+  @inlinable mutating func newNode(_ node: Node) -> Int {
+    if let index = freeNodes.popLast() {
+      nodes[Int(index)] = node
+      return Int(index)
+    }
+    nodes.append(node)
+    return nodes.count - 1
+  }
+
+  @inlinable mutating func replace(child isYes: Bool, of parent: Int, by reference: Reference) {
+    if parent < 0 {
+      root = reference
+    } else if isYes {
+      nodes[parent].yes = reference
+    } else {
+      nodes[parent].no = reference
+    }
+  }
+}

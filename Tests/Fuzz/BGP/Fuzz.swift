@@ -1,0 +1,83 @@
+import FuzzDriver
+import Wire
+
+@testable import BGP
+
+/// The first byte says what was negotiated.
+@main enum FuzzBGP {
+  static func main() {
+    runFuzzer([
+      "bgp-messages": { fuzzMessages(UnsafeRawBufferPointer(rebasing: $0.dropFirst())) },
+      "bgp-updates": { fuzzUpdate(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
+      "bgp-session": { fuzzSession(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
+    ])
+  }
+}
+
+/// What parses must serialize, and parse again to the same.
+@Sendable func fuzzMessages(_ bytes: UnsafeRawBufferPointer) {
+  if let open = try? OpenMessage(body: bytes) {
+    let again = open.serialized
+    again.withUnsafeBytes { again in
+      let body = UnsafeRawBufferPointer(rebasing: again[MessageHeader.length...])
+      precondition((try? OpenMessage(body: body)) == open, "what was written reads back as another OPEN")
+    }
+    _ = try? SessionParameters(fuzzConfiguration, peer: open)
+  }
+  if let refresh = try? RouteRefreshMessage(body: bytes) {
+    precondition(Array(refresh.serialized[MessageHeader.length...]).elementsEqual(bytes))
+  }
+  _ = try? MessageHeader(bytes, maximumLength: MessageHeader.maximumLength)
+}
+
+/// As an established session reads it, with what the choice's other bits negotiate.
+@Sendable func fuzzUpdate(_ bytes: UnsafeRawBufferPointer, _ choice: UInt8) {
+  var context = UpdateReader.Context(
+    families: [.ipv4Unicast, .ipv6Unicast], localAS: 64_512, peerAS: choice & 0x80 == 0 ? 65_001 : 64_512)
+  context.usesFourOctetAS = choice & 0x40 == 0
+  context.addPathFamilies = choice & 0x20 == 0 ? [] : [.ipv4Unicast, .ipv6Unicast]
+  context.enforcesFirstAS = choice & 0x10 == 0
+  var reader = UpdateReader(context)
+  guard let update = try? reader.read(bytes) else { return }
+  for nlri in [update.withdrawn, update.reachable, update.mpReachable, update.mpUnreachable].compactMap({ $0 }) {
+    precondition(nlri.prefixes.count == nlri.count, "a field that was accepted is read to its end")
+  }
+  for isMultiprotocol in [false, true] {
+    let canonical = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) { Array($0) }
+    let attributes = canonical.withUnsafeBytes { PathAttributes(canonical: $0) }
+    var writer = AttributeWriter()
+    attributes.write(to: &writer, for: isMultiprotocol ? update.mpReachable?.family ?? .ipv4Unicast : .ipv4Unicast)
+    let again = writer.bytes.withUnsafeBytes { PathAttributes(canonical: $0) }
+    precondition(again == attributes, "attributes read back as others")
+  }
+}
+
+/// A session whose peer sends these octets once the connection is there.
+@Sendable func fuzzSession(_ bytes: UnsafeRawBufferPointer, _ choice: UInt8) {
+  var session = Session(fuzzConfiguration, entropy: SeededEntropy(seed: 1))
+  var now = Instant.zero
+  session.start(now: now)
+  guard let id = session.accept(now: now) else { return }
+  let size = max(1, Int(choice))
+  for start in stride(from: 0, to: bytes.count, by: size) {
+    var piece = UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + size, bytes.count)])
+    receiving: while true {
+      switch session.receive(from: &piece, on: id, now: now) {
+      case .update, .other: while session.nextEvent() != nil {}
+      case .nothing: break receiving
+      }
+    }
+    now += .seconds(1)
+    session.handleTimeout(now: now)
+  }
+  while session.nextEvent() != nil {}
+  session.stop(now: now)
+  precondition(session.state == .idle && session.deadline == .distantFuture, "stopped means silent")
+}
+
+private let fuzzConfiguration: PeerConfiguration = {
+  var configuration = PeerConfiguration(localAS: 64_512, identifier: IPv4Address(192, 0, 2, 1), peerAS: 65_001)
+  configuration.families = [.ipv4Unicast, .ipv6Unicast]
+  configuration.isPassive = true
+  return configuration
+}()

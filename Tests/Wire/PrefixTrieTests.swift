@@ -1,0 +1,83 @@
+import Testing
+import Wire
+
+@Suite("The prefix trie")
+struct PrefixTrieTests {
+  /// A few bits of address space, so that prefixes nest and meet.
+  private func randomPrefix(_ entropy: SeededEntropy) -> (UInt32, UInt8) {
+    let word = entropy.nextUInt64()
+    let length = UInt8([0, 1, 2, 8, 15, 16, 17, 23, 24, 25, 31, 32][Int(word >> 40 % 12)])
+    let bits = UInt32(truncatingIfNeeded: word) & 0xc3_00_83_03 & UInt32.mask(Int(length))
+    return (bits, length)
+  }
+
+  /// Against a dictionary, through thousands of insertions and removals.
+  @Test(arguments: 1...5) func agreesWithADictionary(seed: UInt64) {
+    let entropy = SeededEntropy(seed: seed)
+    var trie = PrefixTrie<UInt32>()
+    var model: [[UInt32]: Int] = [:]
+    for step in 0..<4_000 {
+      let (bits, length) = randomPrefix(entropy)
+      let key = [bits, UInt32(length)]
+      // It grows, then shrinks.
+      if entropy.nextUInt64() % 100 < (step < 2_000 ? 70 : 35) {
+        let (number, isNew) = trie.insert(bits, length)
+        #expect(isNew == (model[key] == nil))
+        if let known = model[key] { #expect(known == number) }
+        model[key] = number
+      } else {
+        #expect(trie.remove(bits, length) == model.removeValue(forKey: key))
+      }
+      #expect(trie.count == model.count)
+    }
+    #expect(Set(model.values).count == model.count)
+    for (key, number) in model {
+      #expect(trie.number(key[0], UInt8(key[1])) == number)
+      #expect(trie.prefix(number) == (key[0], UInt8(key[1])))
+    }
+    var walked: [[UInt32]] = []
+    trie.forEach(within: 0, 0) {
+      let prefix = trie.prefix($0)
+      walked.append([prefix.bits, UInt32(prefix.length)])
+      return true
+    }
+    #expect(walked == model.keys.sorted { $0[0] == $1[0] ? $0[1] < $1[1] : $0[0] < $1[0] })
+    for _ in 0..<500 {
+      let address = UInt32(truncatingIfNeeded: entropy.nextUInt64()) & 0xff_80_ff_07
+      let best = model.keys.filter { address & .mask(Int($0[1])) == $0[0] }.max { $0[1] < $1[1] }
+      #expect(trie.longestMatch(address) == best.flatMap { model[$0] })
+      let (bits, length) = randomPrefix(entropy)
+      var inside = 0
+      trie.forEach(within: bits, length) { _ in
+        inside += 1
+        return true
+      }
+      #expect(inside == model.keys.count { $0[1] >= UInt32(length) && $0[0] & .mask(Int(length)) == bits })
+    }
+  }
+
+  @Test func ipv6PrefixesOfAllLengths() {
+    var trie = PrefixTrie<UInt128>()
+    let address: UInt128 = 0x2001_0db8_ffff_ffff_ffff_ffff_ffff_ffff
+    var numbers: [Int] = []
+    for length in 0...128 { numbers.append(trie.insert(address & .mask(length), UInt8(length)).number) }
+    for length in 0...128 {
+      #expect(trie.number(address & .mask(length), UInt8(length)) == numbers[length])
+      #expect(trie.longestMatch(address, UInt8(length)) == numbers[length])
+    }
+    #expect(trie.longestMatch(address ^ 1) == numbers[127])
+    for length in stride(from: 128, through: 0, by: -1) {
+      #expect(trie.remove(address & .mask(length), UInt8(length)) == numbers[length])
+    }
+    #expect(trie.count == 0 && trie.longestMatch(address) == nil)
+  }
+
+  @Test func anEmptyTrieHasNothing() {
+    var trie = PrefixTrie<UInt32>()
+    #expect(trie.number(0, 0) == nil && trie.longestMatch(1) == nil && trie.remove(0, 0) == nil)
+    trie.forEach(within: 0, 0) { _ in
+      Issue.record("nothing is there")
+      return true
+    }
+  }
+}
