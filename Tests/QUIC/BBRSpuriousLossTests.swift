@@ -85,6 +85,19 @@ import Wire
     #expect(try path.run(to: .probeUp, within: .milliseconds(200)))
   }
 
+  /// One packet of twenty is 10 ms late, all the time: Startup ends, and no queue stands.
+  @Test func aPathThatGoesOnReorderingIsNotProbedWithoutEnd() throws {
+    var path = BBRPath(megabits: 20, roundTrip: 40, buffer: 4) { _ in
+    } link: {
+      $0.reordering = (0.05, .milliseconds(10))
+    }
+    try path.run(.seconds(20))
+    #expect(path.statistics.spuriousRecoveries > 100)
+    #expect(path.bbr.fullBwReached)
+    #expect(path.world.queuePercentile(0.5, from: 2, to: 20) < 0.25 * path.bdp)
+    #expect(path.utilisation(from: 2, to: 20) > 0.7)
+  }
+
   // MARK: What tells
 
   private func episode(_ lost: [UInt64], sent: Int64 = 0, now: Int64 = 100) -> LossEpisode {

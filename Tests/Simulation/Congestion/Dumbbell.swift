@@ -7,9 +7,17 @@ package struct Dumbbell {
     case start(flow: Int)
     case wake(flow: Int)
     /// At the shared link's queue, and at the receiver.
-    case queued(flow: Int, number: UInt64, piece: UInt64?, ecn: ECN)
-    case data(flow: Int, number: UInt64, piece: UInt64?, ecn: ECN)
+    case queued(flow: Int, Packet)
+    case data(flow: Int, Packet)
     case ack(flow: Int, ranges: [ClosedRange<UInt64>], delay: Interval, ecn: ECNCounts)
+  }
+
+  private struct Packet {
+    var number: UInt64
+    /// What of the application's data it carries; a bare probe nothing.
+    var piece: UInt64?
+    var ecn: ECN
+    var sent: Instant
   }
 
   /// How often the queue's depth and the flows' progress are noted.
@@ -74,12 +82,11 @@ package struct Dumbbell {
       flows[index].wakeUp = .distantFuture
       if let deadline = flows[index].sender.deadline, deadline <= now { timeOut(index) }
       settle(index)
-    case .queued(let index, let number, let piece, let ecn):
-      forward(index, number, piece, ecn)
-    case .data(let index, let number, let piece, let ecn):
-      guard !flows[index].receiver.isDuplicate(number) else { return }
-      flows[index].receiver.received(number, ackEliciting: true, ecn: ecn, now: now)
-      if let piece { flows[index].arrive(piece, now: now) }
+    case .queued(let index, let packet): forward(index, packet)
+    case .data(let index, let packet):
+      guard !flows[index].receiver.isDuplicate(packet.number) else { return }
+      flows[index].receiver.received(packet.number, ackEliciting: true, ecn: packet.ecn, now: now)
+      if let piece = packet.piece { flows[index].arrive(piece, sent: packet.sent, now: now) }
       if flows[index].receiver.isAckDue(now) { acknowledge(index) }
       schedule(index)
     case .ack(let index, let ranges, let delay, let ecn):
@@ -162,18 +169,18 @@ package struct Dumbbell {
     let codepoint = flows[index].sender.ecn.codepoint
     flows[index].sender.onPacketSent(
       .applicationData, number: number, size: size, isAckEliciting: true, isInFlight: true, ecn: codepoint, now: now)
-    guard let rate = flows[index].plan.accessRate else { return forward(index, number, piece, codepoint) }
+    let packet = Packet(number: number, piece: piece, ecn: codepoint, sent: now)
+    guard let rate = flows[index].plan.accessRate else { return forward(index, packet) }
     flows[index].accessBusyUntil =
       max(now, flows[index].accessBusyUntil) + .nanoseconds(Int64(Double(size) / rate * 1e9))
-    timeline.add(
-      .queued(flow: index, number: number, piece: piece, ecn: codepoint), at: flows[index].accessBusyUntil)
+    timeline.add(.queued(flow: index, packet), at: flows[index].accessBusyUntil)
   }
 
-  private mutating func forward(_ index: Int, _ number: UInt64, _ piece: UInt64?, _ ecn: ECN) {
-    let size = flows[index].plan.datagramSize
-    guard let arrival = link.send(size: size, ecn: ecn, now: now) else { return }
-    timeline.add(
-      .data(flow: index, number: number, piece: piece, ecn: arrival.ecn),
-      at: arrival.time + flows[index].plan.roundTrip / 2)
+  private mutating func forward(_ index: Int, _ packet: Packet) {
+    let plan = flows[index].plan
+    guard let arrival = link.send(size: plan.datagramSize, ecn: packet.ecn, now: now) else { return }
+    var packet = packet
+    packet.ecn = arrival.ecn
+    timeline.add(.data(flow: index, packet), at: arrival.time + plan.roundTrip / 2)
   }
 }

@@ -29,6 +29,8 @@ package struct Flow {
     package var datagramSize = 1_200
     /// Bytes per second of the sender's own interface, before the shared link; nil is without limit.
     package var accessRate: Double?
+    /// Note how long each packet was on its way.
+    package var notesTransits = false
 
     package init(_ algorithm: CongestionAlgorithm, roundTrip: Interval) {
       self.algorithm = algorithm
@@ -70,6 +72,8 @@ package struct Flow {
   package internal(set) var progress: [Int] = []
   /// When each acknowledgment came, and the round-trip time it measured beyond the path's own, both in seconds.
   package internal(set) var delays: [(time: Float, induced: Float)] = []
+  /// When each packet of new data arrived, and how long that took, both in seconds.
+  package private(set) var transits: [(time: Float, taken: Float)] = []
 
   init(_ plan: Plan, seed: UInt64) {
     self.plan = plan
@@ -130,14 +134,15 @@ package struct Flow {
     return nextPiece - 1
   }
 
-  /// Notes a piece. True when it had not arrived before.
-  mutating func arrive(_ piece: UInt64, now: Instant) {
+  /// Notes a piece, which may have arrived before.
+  mutating func arrive(_ piece: UInt64, sent: Instant, now: Instant) {
     let word = Int(piece >> 6)
     while arrived.count <= word { arrived.append(0) }
     guard arrived[word] >> (piece & 63) & 1 == 0 else { return }
     arrived[word] |= 1 << (piece & 63)
     arrivedCount += 1
     deliveredBytes += plan.datagramSize
+    if plan.notesTransits { transits.append((Float((now - .zero).seconds), Float((now - sent).seconds))) }
     if arrivedCount == pieces { finished = now }
   }
 

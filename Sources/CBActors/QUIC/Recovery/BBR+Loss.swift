@@ -180,15 +180,19 @@ extension BBR {
     self.now = now
     episodeStart = nil
     recoveryStart = nil
+    // Only what slowed the flow down can have hidden growth from the full-pipe estimator. A path that goes on reordering
+    // would otherwise keep it from ever ending Startup or ProbeBW_UP.
+    if undo.state != nil || cwnd * Self.fullBwGrowth < priorCwnd { resetFullBw() }
     exitRecovery()
     isLossInRound = false
     lossRangesInRound = 0
-    resetFullBw()
     bwShortterm = max(bwShortterm, undo.bwShortterm)
     inflightShortterm = max(inflightShortterm, undo.inflightShortterm)
     inflightLongterm = max(inflightLongterm, undo.inflightLongterm)
     switch undo.state {
-    case .startup where state != .startup:
+    case .startup where state != .startup && mayReturnToStartup:
+      // Once: on a path that goes on reordering Startup would have no end.
+      mayReturnToStartup = false
       fullBwReached = false
       if state != .probeRTT { state = .startup }
     case .probeUp where state != .probeUp:

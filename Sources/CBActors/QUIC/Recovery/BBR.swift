@@ -184,6 +184,7 @@ struct BBR: CongestionController {
   var conservesPackets = false
   var priorCwnd = 0.0
   var undo: Undo?
+  var mayReturnToStartup = true
   /// When the newest loss episode began; what was sent before belongs to it.
   var episodeStart: Instant?
   var isEpisodeBeginning = false
