@@ -1,3 +1,4 @@
+import PacketCrypto
 import QUIC
 import Wire
 
@@ -8,7 +9,7 @@ final class Acquaintance {
   /// Of all servers of the service; another is one that has lost its ticket keys.
   var book = TicketBook()
   /// With a key that does not depend on a seed: a server that restarts has it still.
-  let tokens = AddressTokens(key: [UInt8](repeating: 9, count: AddressTokens.keyLength))
+  let tokens = AddressTokens(secret: AuthenticationKey([UInt8](repeating: 9, count: 32)))
   /// What the server allowed when it gave the ticket.
   private(set) var remembered: Configuration?
 

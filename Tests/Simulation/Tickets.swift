@@ -57,7 +57,7 @@ final class TicketBook {
     guard let entry = entries[number], entry.version == version else { return (false, false) }
     resumed += 1
     guard hasEarlyData, ignoresContext || entry.context == context else { return (true, false) }
-    let isFirst = withUnsafeBytes(of: number) { replays.admit($0.bindMemory(to: UInt8.self)) }
+    let isFirst = withUnsafeBytes(of: number) { replays.admit($0) }
     if isFirst { earlyDataAdmitted += 1 }
     return (true, isFirst)
   }
