@@ -49,14 +49,15 @@ struct Contexts {
 /// One end; a class, since it is kept in arrays.
 final class End {
   var connection: QUIC.Connection
-  private var http: HTTP3.Connection?
+  /// Apart, so that a connection without it is not charged for it.
+  private let http: HTTPEnd?
   /// CPU-seconds spent in it.
   var spent = 0.0
   /// Bytes read from streams.
   private(set) var received = 0
 
   init(_ connection: consuming QUIC.Connection, speaksHTTP: Bool) {
-    http = speaksHTTP ? HTTP3.Connection(role: connection.role) : nil
+    http = speaksHTTP ? HTTPEnd(role: connection.role) : nil
     self.connection = connection
   }
 
@@ -65,10 +66,10 @@ final class End {
     while let event = connection.nextEvent() {
       if case .connectionIDIssued(let id) = event { routes?.endpoint.add(id, self) }
       if case .connectionIDRetired(let id) = event { routes?.endpoint.remove(id) }
-      if http != nil {
-        if connection.isHandshakeComplete { http!.start(on: &connection) }
-        http!.handle(event, on: &connection)
-        while http!.nextEvent() != nil {}
+      if let http {
+        if connection.isHandshakeComplete { http.connection.start(on: &connection) }
+        http.connection.handle(event, on: &connection)
+        while http.connection.nextEvent() != nil {}
       } else if case .streamReadable(let id) = event {
         while case .progressed = connection.read(
           id,
@@ -80,6 +81,11 @@ final class End {
       }
     }
   }
+}
+
+private final class HTTPEnd {
+  var connection: HTTP3.Connection
+  init(role: Role) { connection = HTTP3.Connection(role: role) }
 }
 
 /// A client and a server joined by memory: what one sends the other has at once, a millisecond later by their clock.
