@@ -1,6 +1,6 @@
 import Wire
 
-/// What is said of a run, as `docs/performance/README.md` defines it.
+/// What is said of a run.
 extension Dumbbell {
   /// Indices of ``queue`` and ``Flow/progress`` from one time to another, in seconds.
   private func marks(_ from: Double, _ to: Double) -> Range<Int> {

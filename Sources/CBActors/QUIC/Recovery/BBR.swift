@@ -5,7 +5,7 @@ import Wire
 ///
 /// Names are the draft's. Rates are in bytes per second and volumes in bytes, both as Double: infinity means "no limit",
 /// and every sum is exact up to 2^53. What the draft calls C and RS, the connection and the rate sample, is kept from the
-/// event being handled, so that each function reads as its pseudocode does. docs/decisions/0007-bbrv3.md says where this
+/// event being handled, so that each function reads as its pseudocode does. docs/decisions/0009-bbrv3.md says where this
 /// departs from the draft and why.
 struct BBR: CongestionController {
   // "Core Algorithm Design Parameters" and the parameters of each state.
