@@ -239,7 +239,7 @@ if isFuzzing {
   }
   package.targets += [
     .target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: strict),
-    fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("Connection", ["PacketCrypto", "QUIC", "HTTP3"]),
+    fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("Connection", ["PacketCrypto", "QUIC", "QUICTLS", "HTTP3"]),
     fuzzer("HTTP3", ["QUIC", "HTTP3", "MASQUE"]), fuzzer("DNS", ["DNS"]),
     fuzzer("BGP", ["BGP"]),
   ]

@@ -9,8 +9,7 @@ final class Victim {
   var now: Instant
   /// The last datagrams that it sent, until someone takes them.
   private(set) var sent: [[UInt8]] = []
-  private(set) var bytesSent = 0
-  var bytesReceived = 0
+  private var bytes: [Path: Traffic] = [:]
   private(set) var events = 0
   private var http: HTTP3.Connection?
   private var opened: [StreamID] = []
@@ -22,6 +21,13 @@ final class Victim {
     self.now = now
   }
 
+  /// What passed on one path, and whether it was ever validated.
+  private struct Traffic {
+    var sent = 0
+    var received = 0
+    var wasValidated = false
+  }
+
   func takeSent() -> [[UInt8]] {
     defer { sent = [] }
     return sent
@@ -29,7 +35,7 @@ final class Victim {
 
   func receive(_ datagram: [UInt8], path: Path, ecn: ECN) {
     var datagram = datagram
-    bytesReceived += datagram.count
+    bytes[path, default: Traffic()].received += datagram.count
     datagram.withUnsafeMutableBytes { connection.receive($0, path: path, ecn: ecn, now: now) }
     settle()
   }
@@ -48,16 +54,23 @@ final class Victim {
       let transmission = memory.withUnsafeMutableBytes { connection.transmit(into: $0, maxSegments: 4, now: now) }
       guard let transmission else { break }
       precondition(transmission.byteCount > 0 && transmission.byteCount <= memory.count, "an empty transmission")
-      bytesSent += transmission.byteCount
-      // RFC 9000 §8.1: three times what came, until the address is validated.
-      if connection.role == .server, !connection.active.isValidated {
-        precondition(bytesSent <= 3 * bytesReceived, "more than three times what was received")
-      }
+      countSent(transmission)
       sent.append([UInt8](memory[..<min(transmission.segmentSize, transmission.byteCount)]))
       if sent.count > 8 { sent.removeFirst() }
       drain()
     }
     check()
+  }
+
+  private func countSent(_ transmission: Transmission) {
+    var traffic = bytes[transmission.path, default: Traffic()]
+    traffic.sent += transmission.byteCount
+    let paths = [connection.active] + connection.others
+    if paths.contains(where: { $0.path == transmission.path && $0.isValidated }) { traffic.wasValidated = true }
+    // RFC 9000 §8.1: three times what came, until the address is validated.
+    let isLimited = connection.role == .server && !traffic.wasValidated
+    precondition(!isLimited || traffic.sent <= 3 * traffic.received, "more than three times what was received")
+    bytes[transmission.path] = traffic
   }
 
   private func drain() {
