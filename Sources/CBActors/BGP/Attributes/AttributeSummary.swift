@@ -29,6 +29,16 @@ public struct AttributeSummary: Hashable, Sendable {
   public var onlyToCustomer: UInt32?
 
   public init() {}
+
+  /// The degree of preference of a route that comes with none.
+  static let defaultPreference: UInt32 = 100
+
+  /// RFC 4271 §9.1.1, for the decision and for internal peers.
+  func degreeOfPreference(isLocal: Bool) -> UInt32 {
+    // RFC 8326 §4.1: a route about to go away has the lowest preference.
+    if wellKnownCommunities.contains(.gracefulShutdown), !isLocal { return 0 }
+    return localPreference ?? Self.defaultPreference
+  }
 }
 
 /// Communities whose meaning every speaker knows.

@@ -70,12 +70,7 @@ struct DecisionProcess {
       self.index = index
       isLocal = peer.isLocal
       isExternal = !peer.isInternal
-      // RFC 8326 §4.1: a route about to go away has the lowest preference.
-      if summary.wellKnownCommunities.contains(.gracefulShutdown), !peer.isLocal {
-        preference = 0
-      } else {
-        preference = summary.localPreference ?? PeerState.defaultPreference
-      }
+      preference = summary.degreeOfPreference(isLocal: peer.isLocal)
       asPathLength = summary.asPathLength
       origin = summary.origin
       neighborAS = summary.neighborAS

@@ -195,7 +195,8 @@ public struct Session {
     case .main: outcome = main.machine.handle(event, now: now)
     case .second: outcome = second?.machine.handle(event, now: now) ?? .init()
     }
-    let cause = outcome.notification.map { EndCause.sent($0) } ?? cause
+    // What the peer has said comes before what we answer to it.
+    let cause = cause ?? outcome.notification.map { .sent($0) }
     if let id = track.connection {
       if outcome.sendsOpen { events.append(.send(id, configuration.open.serialized)) }
       if outcome.sendsKeepalive { events.append(.send(id, MessageHeader.keepalive)) }
