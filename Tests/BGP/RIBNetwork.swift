@@ -28,23 +28,12 @@ final class RIBNetwork {
     var families: AddressFamilies = [.ipv4Unicast, .ipv6Unicast]
     var extended = false
     var maximumPrefixes: Int?
+    var restart: GracefulRestartConfiguration?
   }
 
   init(_ kinds: [Kind]) throws {
     for (index, kind) in kinds.enumerated() {
-      var configuration = PeerConfiguration(
-        localAS: Self.localAS, identifier: IPv4Address(10, 0, 0, 1), peerAS: kind.autonomousSystem)
-      configuration.families = kind.families
-      configuration.offersExtendedMessages = kind.extended
-      let counterpart = kind.role?.counterpart
-      configuration.role = counterpart
-      var other = PeerConfiguration(
-        localAS: kind.autonomousSystem, identifier: IPv4Address(10, 0, 1, UInt8(index)), peerAS: Self.localAS)
-      other.families = kind.families
-      other.role = kind.role
-      var open = other.open
-      if !kind.fourOctet { open.capabilities.removeAll { $0.code == 65 } }
-      parameters.append(try SessionParameters(configuration, peer: open))
+      parameters.append(try negotiate(index, kind))
       peers.append(
         rib.addPeer(
           address: .v4(IPv4Address(10, 0, 1, UInt8(index))), autonomousSystem: kind.autonomousSystem, role: kind.role,
@@ -53,13 +42,33 @@ final class RIBNetwork {
       context.usesFourOctetAS = kind.fourOctet
       readers.append(UpdateReader(context))
       var rule = ExportRules(localAS: Self.localAS, peerAS: kind.autonomousSystem)
-      rule.role = counterpart
+      rule.role = kind.role?.counterpart
       rule.nextHopIPv4 = IPv4Address(10, 0, 0, 1)
       rule.nextHopIPv6 = IPv6Address(high: 0x2001_0db8_0000_0000, low: 1)
       rules.append(rule)
       views.append(View())
       up(index)
     }
+  }
+
+  /// What two OPEN messages come to.
+  ///
+  /// - Parameter preserved: of the peer, after a restart of its.
+  func negotiate(_ index: Int, _ kind: Kind, preserved: AddressFamilies? = nil) throws -> SessionParameters {
+    var configuration = PeerConfiguration(
+      localAS: Self.localAS, identifier: IPv4Address(10, 0, 0, 1), peerAS: kind.autonomousSystem)
+    configuration.families = kind.families
+    configuration.offersExtendedMessages = kind.extended
+    configuration.role = kind.role?.counterpart
+    configuration.gracefulRestart = kind.restart
+    var other = PeerConfiguration(
+      localAS: kind.autonomousSystem, identifier: IPv4Address(10, 0, 1, UInt8(index)), peerAS: Self.localAS)
+    other.families = kind.families
+    other.role = kind.role
+    other.gracefulRestart = kind.restart
+    var open = other.open(afterRestartPreserving: preserved)
+    if !kind.fourOctet { open.capabilities.removeAll { $0.code == 65 } }
+    return try SessionParameters(configuration, peer: open)
   }
 
   func destination(_ prefix: IPPrefix) -> RIB.Destination? { rib.destination(prefix) }

@@ -56,6 +56,10 @@ public struct WellKnownCommunities: OptionSet, Hashable, Sendable {
   public static let gracefulShutdown = WellKnownCommunities(rawValue: 8)
   /// RFC 7999: traffic is to be discarded.
   public static let blackhole = WellKnownCommunities(rawValue: 16)
+  /// RFC 9494 §2.1: kept long after its speaker was lost; the last resort.
+  public static let longLivedStale = WellKnownCommunities(rawValue: 32)
+  /// RFC 9494 §2.2: not to be kept so.
+  public static let noLongLived = WellKnownCommunities(rawValue: 64)
 
   /// Empty for any other community.
   init(community: UInt32) {
@@ -65,6 +69,8 @@ public struct WellKnownCommunities: OptionSet, Hashable, Sendable {
     case 0xffff_ff03: self = .noExportSubconfed
     case 0xffff_0000: self = .gracefulShutdown
     case 0xffff_029a: self = .blackhole
+    case 0xffff_0006: self = .longLivedStale
+    case 0xffff_0007: self = .noLongLived
     default: self = []
     }
   }

@@ -117,6 +117,6 @@ extension Community {
     ("no-export", .noExport), ("no-advertise", .noAdvertise),
     ("no-export-subconfed", Community(rawValue: 0xffff_ff03)), ("no-peer", Community(rawValue: 0xffff_ff04)),
     ("graceful-shutdown", .gracefulShutdown), ("blackhole", .blackhole),
-    ("llgr-stale", Community(rawValue: 0xffff_0006)), ("no-llgr", Community(rawValue: 0xffff_0007)),
+    ("llgr-stale", .longLivedStale), ("no-llgr", .noLongLived),
   ]
 }

@@ -10,6 +10,8 @@ public struct ExportRules: Hashable, Sendable {
   /// Our own addresses to name as next hop; a family without one is not advertised.
   public var nextHopIPv4: IPv4Address?
   public var nextHopIPv6: IPv6Address?
+  /// The peer knows long-lived stale routes (RFC 9494).
+  var keepsLongLivedStale = false
 
   public init(localAS: UInt32, peerAS: UInt32) {
     self.localAS = localAS
@@ -27,6 +29,7 @@ public struct ExportRules: Hashable, Sendable {
     case noAdvertise
     case noExport
     case onlyToCustomer
+    case longLivedStale
   }
 
   /// Nil for a route that may go to the peer.
@@ -38,6 +41,8 @@ public struct ExportRules: Hashable, Sendable {
     let communities = summary.wellKnownCommunities
     if communities.contains(.noAdvertise) { return .noAdvertise }
     if !isInternal, !communities.isDisjoint(with: [.noExport, .noExportSubconfed]) { return .noExport }
+    // RFC 9494 §4.3: not to a peer that does not know how little such a route is worth.
+    if communities.contains(.longLivedStale), !keepsLongLivedStale { return .longLivedStale }
     // RFC 9234 §5: what is for customers only goes to no provider, peer or route server.
     let marksItself = source.marksOnlyToCustomer
     let isMarked = summary.onlyToCustomer != nil || marksItself

@@ -12,6 +12,8 @@ extension RIB {
     public var isBest: Bool
     /// As good as the best, but for the last steps of the decision: fit for sharing the load.
     public var isMultipath: Bool
+    /// The peer is lost, or has not named it again.
+    public var isStale: Bool
   }
 
   /// What is known of one destination, the best route first.
@@ -60,7 +62,7 @@ extension RIB {
         Route(
           prefix: prefix, peer: path.peer == .local ? nil : peers[path.peer.index].address,
           attributes: attributes.attributes(path.attributes), pathIdentifier: path.identifier, isBest: index == 0,
-          isMultipath: equals.contains(index)))
+          isMultipath: equals.contains(index), isStale: path.isStale))
     }
     return Destination(prefix: prefix, routes: routes, step: table.destinations[number].step)
   }
@@ -116,6 +118,7 @@ extension RIB.Advertisement: CustomStringConvertible {
     case .refused(.noAdvertise): "community no-advertise (RFC 1997)"
     case .refused(.noExport): "community no-export (RFC 1997)"
     case .refused(.onlyToCustomer): "for customers only (RFC 9234)"
+    case .refused(.longLivedStale): "stale for long, and the peer does not know what that is (RFC 9494)"
     case .denied(let decision): decision.reason
     case .advertised(let decision): decision?.reason ?? "advertised, there is no policy"
     }

@@ -12,6 +12,10 @@ public struct RIB: ~Copyable {
   var peers: ContiguousArray<PeerState> = []
   /// By peer.
   private(set) var policies: [PeerPolicy] = [PeerPolicy()]
+  /// By peer: routes that have outlived their session.
+  var stale: [StaleRoutes] = [StaleRoutes()]
+  /// While this speaker is restarting.
+  var deferral: SelectionDeferral?
   /// By peer and family.
   var sendings: [Sender?] = [nil]
   private var writer = AttributeWriter()
@@ -54,12 +58,18 @@ public struct RIB: ~Copyable {
     peers.append(peer)
     sendings.append(nil)
     policies.append(policy)
+    stale.append(StaleRoutes())
     return PeerID(raw: UInt16(peers.count - 1))
   }
 
   /// A session is established: everything is to be told to the peer.
   public mutating func sessionUp(_ peer: PeerID, _ parameters: SessionParameters, export rules: ExportRules) {
     peers[peer.index].identifier = parameters.peerIdentifier.rawValue
+    for action in stale[peer.index].sessionUp(parameters) { perform(action, of: peer) }
+    deferral?.sessionUp(peer, parameters)
+    if deferral?.isComplete == true { deferral = nil }
+    var rules = rules
+    rules.keepsLongLivedStale = !parameters.peerLongLived.isEmpty
     sendings[peer.index] = Sender(rules, policies[peer.index].outgoing, parameters)
     if parameters.families.contains(.ipv4Unicast) { ipv4.openOutput(peer) }
     if parameters.families.contains(.ipv6Unicast) { ipv6.openOutput(peer) }
@@ -78,8 +88,16 @@ public struct RIB: ~Copyable {
     ipv6.revisitOutput(peer)
   }
 
-  /// A session has ended: the peer's routes are gone, and it knows none of ours.
+  /// A session has ended: the peer's routes are gone, and it knows none of ours. See
+  /// ``sessionLost(_:retaining:now:)`` for one that ended by a restart.
   public mutating func sessionDown(_ peer: PeerID) {
+    closeSession(peer)
+    stale[peer.index].end()
+    removeAll(of: peer, onlyStale: false, families: .all)
+  }
+
+  /// The peer knows none of ours.
+  mutating func closeSession(_ peer: PeerID) {
     ipv4.closeOutput(peer, &attributes)
     ipv6.closeOutput(peer, &attributes)
     if let sender = sendings[peer.index] {
@@ -87,15 +105,15 @@ public struct RIB: ~Copyable {
       sender.ipv6.cache.removeAll(&attributes)
     }
     sendings[peer.index] = nil
-    removeAll(of: peer, onlyStale: false, families: [.ipv4Unicast, .ipv6Unicast])
+    deferral?.sessionDown(peer)
   }
 
-  private mutating func removeAll(of peer: PeerID, onlyStale: Bool, families: AddressFamilies) {
+  mutating func removeAll(of peer: PeerID, onlyStale: Bool, families: AddressFamilies) {
     if families.contains(.ipv4Unicast) {
-      peers[peer.index].pathCount -= ipv4.withdrawAll(from: peer, onlyStale: onlyStale, &attributes, peers)
+      peers[peer.index].pathCount -= ipv4.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale }
     }
     if families.contains(.ipv6Unicast) {
-      peers[peer.index].pathCount -= ipv6.withdrawAll(from: peer, onlyStale: onlyStale, &attributes, peers)
+      peers[peer.index].pathCount -= ipv6.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale }
     }
   }
 
@@ -120,6 +138,7 @@ public struct RIB: ~Copyable {
     if let reachable = update.mpReachable, !reachable.isEmpty {
       advertise(update, reachable, update.mpNextHop, &reader, isMultiprotocol: true, from: peer)
     }
+    if let family = update.endOfRIB { noteEndOfRIB(family, from: peer) }
     if let maximum = peers[peer.index].maximumPrefixes, peers[peer.index].pathCount > maximum {
       return .tooManyPrefixes
     }
@@ -267,7 +286,7 @@ public struct RIB: ~Copyable {
   ///
   /// - Parameter buffer: at least as long as the longest message of the session.
   public mutating func nextMessage(for peer: PeerID, into buffer: UnsafeMutableRawBufferPointer) -> Int {
-    guard let sender = sendings[peer.index] else { return 0 }
+    guard deferral == nil, let sender = sendings[peer.index] else { return 0 }
     let count = ipv4.nextMessage(for: peer, into: buffer, &sender.ipv4, &attributes, peers)
     return count > 0 ? count : ipv6.nextMessage(for: peer, into: buffer, &sender.ipv6, &attributes, peers)
   }
@@ -277,7 +296,7 @@ public struct RIB: ~Copyable {
     func isWaiting<Bits>(_ table: borrowing RouteTable<Bits>) -> Bool {
       peer.index < table.outputs.count && table.outputs[peer.index]?.isIdle == false
     }
-    return isWaiting(ipv4) || isWaiting(ipv6)
+    return deferral == nil && (isWaiting(ipv4) || isWaiting(ipv6))
   }
 
   // MARK: Refresh
