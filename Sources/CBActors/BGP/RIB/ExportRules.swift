@@ -5,6 +5,8 @@ public struct ExportRules: Hashable, Sendable {
   public var localAS: UInt32
   public var isInternal: Bool
   public var peerAS: UInt32
+  /// Whether routes of other peers go on to this one, besides our own.
+  public var passesOn = true
   /// What we are to the peer (RFC 9234).
   public var role: Capability.Role?
   /// Our own addresses to name as next hop; a family without one is not advertised.
@@ -25,6 +27,7 @@ public struct ExportRules: Hashable, Sendable {
   func admits(_ summary: AttributeSummary, from source: PeerState) -> Bool {
     // RFC 4271 §9.2: "the receiving BGP speaker SHALL NOT re-distribute the routing information contained in that
     // UPDATE message to other internal peers"
+    if !passesOn, !source.isLocal { return false }
     let isLearnedInside = source.isInternal && !source.isLocal
     if isInternal, isLearnedInside { return false }
     let communities = summary.wellKnownCommunities

@@ -6,10 +6,10 @@ public import Wire
 /// Updates go in as they are read; ``nextMessage(for:into:)`` writes what a peer is to be sent, as fast as its
 /// connection takes it. Nothing waits in between but a mark on each destination that has changed.
 public struct RIB: ~Copyable {
-  private var attributes: AttributeTable
-  private var ipv4 = RouteTable<UInt32>(.ipv4Unicast)
-  private var ipv6 = RouteTable<UInt128>(.ipv6Unicast)
-  private var peers: ContiguousArray<PeerState> = []
+  var attributes: AttributeTable
+  var ipv4 = RouteTable<UInt32>(.ipv4Unicast)
+  var ipv6 = RouteTable<UInt128>(.ipv6Unicast)
+  var peers: ContiguousArray<PeerState> = []
   /// By peer and family.
   private var sendings: [Sender?] = [nil]
   private var writer = AttributeWriter()
@@ -238,70 +238,5 @@ public struct RIB: ~Copyable {
     case .end:
       removeAll(of: peer, onlyStale: true, families: AddressFamilies(message.family))
     }
-  }
-
-  // MARK: Looking
-
-  /// A route as a looking glass shows it.
-  public struct Route: Hashable, Sendable {
-    public var prefix: IPPrefix
-    /// Nil for one of our own.
-    public var peer: IPAddress?
-    public var attributes: PathAttributes
-    public var pathIdentifier: UInt32
-    public var isBest: Bool
-    /// As good as the best, but for the last steps of the decision: fit for sharing the load.
-    public var isMultipath: Bool
-  }
-
-  /// What is known of one destination, the best route first.
-  public struct Destination: Hashable, Sendable {
-    public var prefix: IPPrefix
-    public var routes: [Route]
-    /// What made the first the best.
-    public var step: DecisionStep
-  }
-
-  /// The destination of exactly this prefix.
-  public mutating func destination(_ prefix: IPPrefix) -> Destination? {
-    let length = UInt8(prefix.length)
-    switch prefix.address {
-    case .v4(let four):
-      guard let number = ipv4.number(four.rawValue, length) else { return nil }
-      return Self.describe(&ipv4, number, prefix, attributes, peers)
-    case .v6(let six):
-      guard let number = ipv6.number(six.bits, length) else { return nil }
-      return Self.describe(&ipv6, number, prefix, attributes, peers)
-    }
-  }
-
-  /// How many destinations and routes there are, of both families, and how many sets of attributes.
-  public var counts: (destinations: Int, routes: Int, attributeSets: Int) {
-    (ipv4.trie.count + ipv6.trie.count, ipv4.pathCount + ipv6.pathCount, attributes.count)
-  }
-
-  /// A peer's routes in its Adj-RIB-In, and how many it has been told.
-  public func counts(of peer: PeerID) -> (received: Int, advertised: Int) {
-    func advertised<Bits>(_ table: borrowing RouteTable<Bits>) -> Int {
-      peer.index < table.outputs.count ? table.outputs[peer.index]?.routeCount ?? 0 : 0
-    }
-    return (peers[peer.index].pathCount, advertised(ipv4) + advertised(ipv6))
-  }
-
-  private static func describe<Bits>(
-    _ table: inout RouteTable<Bits>, _ number: Int, _ prefix: IPPrefix, _ attributes: borrowing AttributeTable,
-    _ peers: ContiguousArray<PeerState>
-  ) -> Destination? {
-    let (chain, equals) = table.explain(number, attributes, peers)
-    guard !chain.isEmpty else { return nil }
-    var routes: [Route] = []
-    for (index, path) in chain.enumerated() {
-      routes.append(
-        Route(
-          prefix: prefix, peer: path.peer == .local ? nil : peers[path.peer.index].address,
-          attributes: attributes.attributes(path.attributes), pathIdentifier: path.identifier, isBest: index == 0,
-          isMultipath: equals.contains(index)))
-    }
-    return Destination(prefix: prefix, routes: routes, step: table.destinations[number].step)
   }
 }
