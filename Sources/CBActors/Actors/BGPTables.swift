@@ -1,0 +1,30 @@
+import BGP
+import Ring
+
+/// The routing tables that all sessions of a speaker share, on the one ring that all of them run on.
+///
+/// A session takes its updates into them without a hop. What changes is told to the peers once for all that a batch of
+/// completions brought.
+final class BGPTables: BatchEndObserver {
+  var rib: RIB
+  private let ring: RingExecutor
+  /// Called at the end of a batch in which something may have changed.
+  var onChange: (() -> Void)?
+  private var isAsked = false
+
+  init(_ rib: consuming RIB, on ring: RingExecutor) {
+    self.rib = rib
+    self.ring = ring
+  }
+
+  func changed() {
+    guard !isAsked else { return }
+    isAsked = true
+    ring.atBatchEnd(self)
+  }
+
+  func batchEnded() {
+    isAsked = false
+    onChange?()
+  }
+}
