@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -321,7 +322,26 @@ class ExaBGP(Router):
         """`routes` as its configuration has them. What it receives is in `heard`, a JSON object a line."""
         self.heard_file = self.directory / "heard"
         helper = self.directory / "hear"
-        helper.write_text(f"#!/bin/sh\nexec cat >> {self.heard_file}\n")
+        # Its input does not block, and it must not close its output: ExaBGP stops when it does.
+        self.orders = self.directory / "orders"
+        if not self.orders.exists():
+            os.mkfifo(self.orders)
+        helper.write_text(
+            f"""#!{sys.executable}
+import os, select
+orders = os.open("{self.orders}", os.O_RDWR)
+with open("{self.heard_file}", "ab", 0) as file:
+    while True:
+        ready, _, _ = select.select([0, orders], [], [])
+        if orders in ready:
+            os.write(1, os.read(orders, 4096))
+        if 0 in ready:
+            data = os.read(0, 65536)
+            if not data:
+                break
+            file.write(data)
+"""
+        )
         helper.chmod(0o755)
         config = self.directory / "exabgp.conf"
         config.write_text(
@@ -339,6 +359,10 @@ neighbor {self.pop_address} {{
         settings = {"exabgp.daemon.user": "root", "exabgp.daemon.drop": "false", "exabgp.log.destination": "stderr"}
         self.spawn("env", *[f"{k}={v}" for k, v in settings.items()], "exabgp", config)
         return self
+
+    def order(self, text):
+        """A command of its API."""
+        self.orders.write_text(text + "\n")
 
     def heard(self):
         if not self.heard_file.exists():

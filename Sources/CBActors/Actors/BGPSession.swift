@@ -233,7 +233,8 @@ public actor BGPSession {
     since = ring.now
     var metadata: Logger.Metadata = ["from": "\(from)", "to": "\(to)"]
     if let cause { metadata["cause"] = "\(cause)" }
-    let matters = to == .established || from == .established || cause != nil
+    // That it cannot be reached is said with each try.
+    let matters = to == .established || from == .established || cause.map { $0 != .transport } ?? false
     logger.log(level: matters ? .notice : .info, "BGP state", metadata: metadata)
   }
 
