@@ -84,6 +84,8 @@ let package = Package(
     room("QUIC", ["Wire", "PacketCrypto"]),
     room("DNS", ["Wire"]),
     room("BGP", ["Wire"]),
+    room("Netlink", ["Wire"]),
+    room("BFD", ["Wire"]),
 
     // Floor 4.
     room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
@@ -180,6 +182,8 @@ let package = Package(
     tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "CongestionSimulation"]),
     tests("DNS", ["Wire", "DNS"]),
     tests("BGP", ["Wire", "BGP"]),
+    tests("Netlink", ["Wire", "Netlink"]),
+    tests("BFD", ["Wire", "BFD"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
     tests("MASQUE", ["Wire", "QUIC", "HTTP3", "MASQUE"]),
@@ -225,13 +229,18 @@ let package = Package(
 
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
-  let cores = ["Wire", "PacketCrypto", "BGP", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let cores = ["Wire", "PacketCrypto", "BGP", "BFD", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
   let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }
 }
 
 if isFuzzing {
+  // The fuzzed rooms alone, so that one build makes everything that is left.
+  let rooms: Set = ["Wire", "PacketCrypto", "DNS", "BGP", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  package.products = []
+  package.targets.removeAll { !rooms.contains($0.name) }
+
   /// A fuzzer of some of the rooms, built and run by scripts/fuzz.
   func fuzzer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(

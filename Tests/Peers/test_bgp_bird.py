@@ -1,5 +1,6 @@
 """cbpop as a BGP speaker beside BIRD 2: sessions, routes both ways, and what becomes of both when something breaks."""
 
+import json
 import re
 import time
 
@@ -44,7 +45,7 @@ def test_a_session_exchanges_routes(lab):
     assert "BGP.origin: IGP" in route
     assert "BGP.local_pref" in route and "BGP.med" not in route
     wait_until(lambda: received(pop, bird) == 3, what="BIRD's routes at ours")
-    assert report(pop)[bird.name]["advertised"] == "1"
+    assert report(pop)[bird.name]["advertised"] == 1
     details = bird.ask("show protocols all pop")
     for capability in ["4-octet AS numbers", "Enhanced refresh", "Route refresh", "AF announced: ipv4"]:
         assert details.count(capability) >= 2, details
@@ -302,6 +303,64 @@ def test_only_our_own_routes_go_to_who_is_not_asked_to_carry_others(lab):
         wait_until(lambda bird=bird: bird.route(OURS))
     time.sleep(0.5)
     assert two.route(THEIRS) is None and two.count() == 1
+
+
+# ---- Graceful restart (RFC 4724)
+
+
+def stale(lab, prefix):
+    done = lab.ask("why", prefix, "--json")
+    return done.returncode == 0 and json.loads(done.stdout)[0]["routes"][0]["isStale"]
+
+
+def test_a_restarting_router_s_routes_are_kept_until_it_is_back(lab):
+    pop, bird = up(lab, bird={"session": "graceful restart on;", "routes4": [THEIRS, "192.0.2.128/25"]}, restartTime="30s")
+    wait_until(lambda: received(pop, bird) == 2)
+    since = mark(pop)
+    bird.kill()
+    wait_state(pop, bird, "Idle", since)
+    assert received(pop, bird) == 2 and stale(lab, THEIRS)
+    # What it does not name again is gone with its End-of-RIB, and not before.
+    text = bird.config.read_text()
+    bird.config.write_text(text.replace("    route 192.0.2.128/25 blackhole;\n", ""))
+    since = mark(pop)
+    bird.start(fresh=False)
+    wait_state(pop, bird, "Established", since)
+    wait_until(lambda: received(pop, bird) == 1, what="the stale route's end")
+    assert not stale(lab, THEIRS)
+
+
+def test_a_router_that_does_not_come_back_is_forgotten_in_time(lab):
+    pop, bird = up(lab, bird={"session": "graceful restart on; graceful restart time 3;"}, restartTime="30s")
+    wait_until(lambda: received(pop, bird) == 1)
+    bird.kill()
+    time.sleep(1.5)
+    assert received(pop, bird) == 1
+    wait_until(lambda: received(pop, bird) == 0, 4, "the end of the restart time")
+
+
+def test_a_pop_that_is_killed_and_back_is_not_forgotten(lab):
+    pop, bird = up(lab, bird={"session": "graceful restart on;"}, restartTime="30s")
+    wait_until(lambda: bird.route(OURS))
+    pop.kill()
+    time.sleep(1)
+    assert bird.route(OURS), "BIRD keeps our route while we are away"
+    pop.start()
+    wait_state(pop, bird, "Established")
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert bird.route(OURS)
+        time.sleep(0.05)
+    assert "Graceful restart" in bird.ask("show protocols all pop")
+    assert not re.search(r"stale|\(s\)", bird.ask(f"show route protocol pop for {OURS}"))
+
+
+def test_a_pop_that_says_goodbye_is_forgotten_at_once(lab):
+    """A stop is meant: no grace keeps the routes of a PoP that is being drained."""
+    pop, bird = up(lab, bird={"session": "graceful restart on;"}, restartTime="30s")
+    wait_until(lambda: bird.route(OURS))
+    pop.stop()
+    assert bird.route(OURS) is None
 
 
 # ---- Who opens the connection, and how it is protected

@@ -98,7 +98,10 @@ public actor BGPSession {
   // MARK: The operator
 
   /// Begins to seek, or to wait for, the neighbor.
-  public func start() {
+  ///
+  /// - Parameter hasRestarted: the neighbor may still have our routes from before (RFC 4724 §4.1).
+  public func start(hasRestarted: Bool = false) {
+    if hasRestarted, neighbor.peer.gracefulRestart != nil { core.preservedThroughRestart = neighbor.peer.families }
     core.start(now: ring.refreshNow())
     drain()
   }
@@ -261,7 +264,12 @@ public actor BGPSession {
     complete = []
     output = nil
     unsent = 0..<0
-    tables.value.rib.sessionDown(peer)
+    if let retention = core.retention {
+      logger.notice("routes kept for a restart", metadata: ["seconds": "\(Int(retention.restartTime.seconds))"])
+      tables.value.rib.sessionLost(peer, retaining: retention, now: ring.now)
+    } else {
+      tables.value.rib.sessionDown(peer)
+    }
     tables.value.changed()
   }
 

@@ -11,6 +11,7 @@ public actor BGPSpeaker {
   private let logger: Logger
   private let tables: RingBound<BGPTables>
   private let sessions: [BGPSession]
+  private let peers: [PeerID]
   private var listeners: [TCPListener] = []
 
   /// - Parameter seed: random; keeps peers from choosing attributes that collide in the tables.
@@ -30,12 +31,19 @@ public actor BGPSpeaker {
     }
     let tables = RingBound(BGPTables(rib, on: ring))
     self.tables = tables
+    self.peers = peers
     sessions = zip(neighbors, peers).map { neighbor, peer in
       BGPSession(neighbor, peer: peer, tables: tables, ring: ring, logger: logger)
     }
   }
 
-  /// Listens, and starts all sessions. Throws ``Ring/RingError`` where an address cannot be had; none is then open.
+  /// How long this speaker, when it comes back, waits for its neighbors' routes before it tells its own
+  /// (Selection_Deferral_Timer of RFC 4724 §4.1). Short: it is here for its own prefixes, and not for others'.
+  private static let deferralTime = Interval.seconds(10)
+
+  /// Listens, and starts all sessions. What is announced by now was announced before a restart.
+  ///
+  /// Throws ``Ring/RingError`` where an address cannot be had; none is then open.
   public func start(listening addresses: [SocketAddress]) throws {
     tables.value.onChange = { [sessions] in
       for session in sessions { session.assumeIsolated { $0.flush() } }
@@ -53,7 +61,14 @@ public actor BGPSpeaker {
       closeListeners()
       throw error
     }
-    for session in sessions { session.assumeIsolated { $0.start() } }
+    // Whoever keeps our routes through a restart must not hear their end before their beginning.
+    let graceful = zip(sessions, peers).filter { $0.0.neighbor.peer.gracefulRestart != nil }.map(\.1)
+    if !graceful.isEmpty {
+      let deadline = ring.refreshNow() + Self.deferralTime
+      tables.value.rib.deferSelection(awaiting: graceful, ownRoutes: false, until: deadline)
+      tables.value.changed()
+    }
+    for session in sessions { session.assumeIsolated { $0.start(hasRestarted: true) } }
   }
 
   /// Ends all sessions with a Cease and this text (RFC 9003); returns when the neighbors have heard it, or have had their

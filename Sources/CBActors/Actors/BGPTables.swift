@@ -1,5 +1,6 @@
 import BGP
 import Ring
+import Wire
 
 /// The routing tables that all sessions of a speaker share, on the one ring that all of them run on.
 ///
@@ -11,6 +12,7 @@ final class BGPTables: BatchEndObserver {
   /// Called at the end of a batch in which something may have changed.
   var onChange: (() -> Void)?
   private var isAsked = false
+  private var timer: RingTimer?
 
   init(_ rib: consuming RIB, on ring: RingExecutor) {
     self.rib = rib
@@ -26,5 +28,22 @@ final class BGPTables: BatchEndObserver {
   func batchEnded() {
     isAsked = false
     onChange?()
+    schedule()
+  }
+
+  // MARK: Time
+
+  /// Routes that wait for a neighbor to be back wait only so long.
+  private func schedule() {
+    let deadline = rib.deadline
+    guard timer != nil || deadline != .distantFuture else { return }
+    if timer == nil {
+      timer = RingTimer(on: ring) { [weak self] in
+        guard let self else { return }
+        rib.handleTimeout(now: ring.now)
+        changed()
+      }
+    }
+    timer?.schedule(at: deadline)
   }
 }

@@ -38,6 +38,8 @@ extension PoPSettings {
       public var takesSeveralPaths: Bool
       /// Nil: RFC 9687's default.
       public var sendHoldTime: Interval?
+      /// Routes are kept through a restart, on both sides (RFC 4724): seconds for ours; nil for neither.
+      public var restartTime: Interval?
       /// What the neighbor is to us (RFC 9234); nil offers no role.
       public var role: String?
 
@@ -94,6 +96,10 @@ extension PoPSettings {
     .value("transit", .boolean, default: "false", "Pass on to it what other neighbors announce, besides our own."),
     .value("addPath", .boolean, default: "false", "Take several paths for one prefix of it (ADD-PATH, RFC 7911)."),
     .value("maximumPrefixes", .integer(0...100_000_000), default: "0", "More routes end the session. 0: no bound."),
+    .value(
+      "restartTime", .duration(.seconds(1)...(.seconds(4095))), example: "120s",
+      "Graceful restart (RFC 4724): keep its routes while it restarts, and have it keep ours so long when this process is "
+        + "gone without a goodbye. Traffic is then sent into the void until it is back. Without it, routes go at once."),
     .value(
       "role", .choice(["provider", "customer", "peer", "route-server", "route-server-client"]), example: "provider",
       "What the neighbor is to this PoP (RFC 9234). Without it, no role is offered."),
@@ -171,6 +177,7 @@ extension PoPSettings.BGP.Neighbor {
     isTransit = settings.boolean("\(path).transit")
     takesSeveralPaths = settings.boolean("\(path).addPath")
     sendHoldTime = settings.text("\(path).sendHoldTime").flatMap { Interval(settingsText: $0) }
+    restartTime = settings.text("\(path).restartTime").flatMap { Interval(settingsText: $0) }
     role = settings.text("\(path).role")
   }
 }

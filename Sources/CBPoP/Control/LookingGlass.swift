@@ -53,6 +53,8 @@ public struct RouteView: Codable, Hashable, Sendable {
   public var isBest: Bool
   /// As good as the best but for the last steps of the decision.
   public var isMultipath: Bool
+  /// Its neighbor is lost, or has not named it again.
+  public var isStale: Bool
   /// What put it behind the best.
   public var lostBy: String?
   /// RFC 7911; nil where there is none.
@@ -190,6 +192,7 @@ extension RouteView {
     address = route.peer.map { "\($0)" }
     isBest = route.isBest
     isMultipath = route.isMultipath
+    isStale = route.isStale
     lostBy = route.lostAt.map { "\($0)" }
     pathIdentifier = route.pathIdentifier == 0 ? nil : route.pathIdentifier
     nextHop = attributes.nextHop.map { "\($0)" }

@@ -92,6 +92,11 @@ extension BGPSession.Neighbor {
     if settings.isIPv6Offered { peer.families.insert(.ipv6Unicast) }
     peer.sendHoldTime = settings.sendHoldTime
     if settings.takesSeveralPaths { peer.addPathFamilies = peer.families }
+    if let time = settings.restartTime {
+      var restart = GracefulRestartConfiguration()
+      restart.restartTime = UInt16(clamping: Int(time.seconds))
+      peer.gracefulRestart = restart
+    }
     peer.role = settings.role.flatMap { Capability.Role(settingsText: $0)?.counterpart }
     self.init(name: settings.name, address: SocketAddress(settings.address, port: settings.port), peer: peer)
     localAddress = settings.localAddress

@@ -68,6 +68,7 @@ enum LookingGlassText {
       if !values.isEmpty { found.append((name, values.joined(separator: " "))) }
     }
     add("local preference", route.localPreference.map { "\($0)" })
+    if route.isStale { add("stale", "its neighbor is lost, or has not named it again") }
     add("MED", route.multiExitDisc.map { "\($0)" })
     add("path identifier", route.pathIdentifier.map { "\($0)" })
     add("communities", route.communities)

@@ -12,6 +12,8 @@ extension RIB {
     public var isBest: Bool
     /// As good as the best, but for the last steps of the decision: fit for sharing the load.
     public var isMultipath: Bool
+    /// The peer is lost, or has not named it again.
+    public var isStale: Bool
     /// What put it behind the best one; nil for that, and where it was not asked.
     public var lostAt: DecisionStep?
   }
@@ -115,7 +117,7 @@ extension RIB {
         Route(
           prefix: prefix, peer: path.peer == .local ? nil : peers[path.peer.index].address,
           attributes: attributes.attributes(path.attributes), pathIdentifier: path.identifier, isBest: index == 0,
-          isMultipath: index == 0))
+          isMultipath: index == 0, isStale: path.isStale))
     }
     return Destination(prefix: prefix, routes: routes, step: table.destinations[number].step)
   }
