@@ -20,8 +20,8 @@ extension PrefixBits {
 /// The decisions on the way down are, for each bit in turn, "does the prefix go on?" (at twice the bit's index) and "is
 /// the bit set?" (one more). A prefix is so told from those within it, and comes before them in the order of the trie,
 /// which is that of (address, length).
-public struct PrefixTrie<Bits: PrefixBits> {
-  @usableFromInline struct Node {
+public struct PrefixTrie<Bits: PrefixBits>: Sendable {
+  @usableFromInline struct Node: Sendable {
     /// Which decision is taken here; grows on the way down.
     @usableFromInline var position: UInt32
     /// Where to go for no and for yes: another node, or a leaf.
@@ -36,7 +36,7 @@ public struct PrefixTrie<Bits: PrefixBits> {
   }
 
   /// A node's index, or with the top bit set a prefix's number.
-  @usableFromInline struct Reference: Equatable {
+  @usableFromInline struct Reference: Equatable, Sendable {
     @usableFromInline var raw: UInt32
     @inlinable init(raw: UInt32) { self.raw = raw }
     @inlinable static func node(_ index: Int) -> Self { Self(raw: UInt32(index)) }
@@ -45,7 +45,7 @@ public struct PrefixTrie<Bits: PrefixBits> {
     @inlinable var index: Int { Int(raw & 0x7fff_ffff) }
   }
 
-  @usableFromInline struct Key {
+  @usableFromInline struct Key: Sendable {
     @usableFromInline var bits: Bits
     @usableFromInline var length: UInt8
     @inlinable init(_ bits: Bits, _ length: UInt8) {

@@ -30,6 +30,8 @@ public struct AddressFamilies: OptionSet, Hashable, Sendable {
   public static let ipv4Unicast = AddressFamilies(rawValue: 1)
   public static let ipv6Unicast = AddressFamilies(rawValue: 2)
 
+  public static let all: AddressFamilies = [.ipv4Unicast, .ipv6Unicast]
+
   /// Empty for a family that is not kept.
   public init(_ family: AddressFamily) {
     switch family {

@@ -60,28 +60,25 @@ public struct NLRI {
     }
   }
 
+  /// Calls `body` with each prefix and its path identifier, whatever the family.
+  func forEachPrefix(_ body: (IPPrefix, UInt32) -> Void) {
+    if family.afi == 1 {
+      forEach(UInt32.self) { body(IPPrefix($0, $1), $2) }
+    } else {
+      forEach(UInt128.self) { body(IPPrefix($0, $1), $2) }
+    }
+  }
+
   /// The prefixes, for tests and logs.
   public var prefixes: [IPPrefix] {
     var found: [IPPrefix] = []
-    if family.afi == 1 {
-      forEach(UInt32.self) { bits, length, _ in
-        if let prefix = IPPrefix(.v4(IPv4Address(rawValue: bits)), length: Int(length)) { found.append(prefix) }
-      }
-    } else {
-      forEach(UInt128.self) { bits, length, _ in
-        if let prefix = IPPrefix(.v6(IPv6Address(bits)), length: Int(length)) { found.append(prefix) }
-      }
-    }
+    forEachPrefix { prefix, _ in found.append(prefix) }
     return found
   }
 
   public var count: Int {
     var count = 0
-    if family.afi == 1 {
-      forEach(UInt32.self) { _, _, _ in count += 1 }
-    } else {
-      forEach(UInt128.self) { _, _, _ in count += 1 }
-    }
+    forEachPrefix { _, _ in count += 1 }
     return count
   }
 }

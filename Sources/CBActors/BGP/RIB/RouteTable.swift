@@ -10,8 +10,10 @@ struct RoutePath {
   var identifier: UInt32
   var next: UInt32
   var peer: PeerID
-  /// Not heard of again since a refresh began.
+  /// Not heard of again since a refresh began, or since the peer was lost.
   var isStale = false
+  /// Stale, and kept for lack of anything better (RFC 9494).
+  var isLongLived = false
 }
 
 /// A prefix with its routes.
@@ -75,6 +77,7 @@ struct RouteTable<Bits: PrefixBits> {
       return .added
     }
     paths[Int(at)].isStale = false
+    paths[Int(at)].isLongLived = false
     guard paths[Int(at)].attributes != attributes else {
       table.release(attributes)
       return .unchanged
@@ -83,6 +86,17 @@ struct RouteTable<Bits: PrefixBits> {
     paths[Int(at)].attributes = attributes
     decide(number, table, peers, oldBest: best, changed: at)
     return .replaced
+  }
+
+  /// Makes a path long-lived, with other attributes, and decides anew. Takes over one hold on `attributes`.
+  mutating func replaceAttributes(
+    ofPath at: UInt32, _ number: Int, with attributes: AttributeTable.ID, _ table: inout AttributeTable,
+    _ peers: ContiguousArray<PeerState>
+  ) {
+    paths[Int(at)].isLongLived = true
+    table.release(paths[Int(at)].attributes)
+    paths[Int(at)].attributes = attributes
+    decide(number, table, peers, oldBest: destinations[number].first, changed: at)
   }
 
   /// Takes a route out of a peer's Adj-RIB-In and decides anew.
@@ -95,13 +109,14 @@ struct RouteTable<Bits: PrefixBits> {
       ? .removed : .absent
   }
 
-  /// Takes all routes of a peer out, or those that are stale; how many there were.
+  /// Takes those routes of a peer out that a condition holds for; how many there were.
   mutating func withdrawAll(
-    from peer: PeerID, onlyStale: Bool, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
+    from peer: PeerID, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>,
+    where matches: (RoutePath) -> Bool
   ) -> Int {
     var removed = 0
     for number in 0..<trie.numberLimit where destinations[number].first != noPath {
-      removed += removePaths(number, &table, peers) { $0.peer == peer && (!onlyStale || $0.isStale) }
+      removed += removePaths(number, &table, peers) { $0.peer == peer && matches($0) }
     }
     return removed
   }
