@@ -116,7 +116,7 @@ let package = Package(
     room(
       "CBActors", folder: "Actors",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -136,10 +136,12 @@ let package = Package(
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BGP", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
+        "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "X509", package: "swift-certificates"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
@@ -156,7 +158,7 @@ let package = Package(
     .executableTarget(
       name: "cbpop",
       dependencies: [
-        "CBPoP", "Settings",
+        "CBPoP", "Settings", "Wire",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -194,6 +196,9 @@ let package = Package(
       ]),
     tests("Settings", ["Wire", "Settings"]),
     tests("CBClient", ["Wire", "Ring", "QUIC", "DNS", "Identity", "Settings", "CBClient"]),
+    tests(
+      "CBActors",
+      ["Wire", "Ring", "BFD", "Netlink", "CBActors", .product(name: "Logging", package: "swift-log")]),
     tests(
       "CBPoP",
       [

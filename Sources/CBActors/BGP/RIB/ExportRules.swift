@@ -5,6 +5,8 @@ public struct ExportRules: Hashable, Sendable {
   public var localAS: UInt32
   public var isInternal: Bool
   public var peerAS: UInt32
+  /// Whether routes of other peers go on to this one, besides our own.
+  public var passesOn = true
   /// What we are to the peer (RFC 9234).
   public var role: Capability.Role?
   /// Our own addresses to name as next hop; a family without one is not advertised.
@@ -25,6 +27,8 @@ public struct ExportRules: Hashable, Sendable {
 
   /// Why a route does not go to a peer, whatever policy says.
   public enum Refusal: Hashable, Sendable {
+    /// The peer gets only our own routes.
+    case notPassedOn
     case learnedInside
     case noAdvertise
     case noExport
@@ -34,6 +38,7 @@ public struct ExportRules: Hashable, Sendable {
 
   /// Nil for a route that may go to the peer.
   func refusal(of summary: AttributeSummary, from source: PeerState) -> Refusal? {
+    if !passesOn, !source.isLocal { return .notPassedOn }
     // RFC 4271 §9.2: "the receiving BGP speaker SHALL NOT re-distribute the routing information contained in that
     // UPDATE message to other internal peers"
     let isLearnedInside = source.isInternal && !source.isLocal
