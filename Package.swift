@@ -116,7 +116,7 @@ let package = Package(
     room(
       "CBActors", folder: "Actors",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BGP", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -196,6 +196,9 @@ let package = Package(
       ]),
     tests("Settings", ["Wire", "Settings"]),
     tests("CBClient", ["Wire", "Ring", "QUIC", "DNS", "Identity", "Settings", "CBClient"]),
+    tests(
+      "CBActors",
+      ["Wire", "Ring", "BFD", "Netlink", "CBActors", .product(name: "Logging", package: "swift-log")]),
     tests(
       "CBPoP",
       [

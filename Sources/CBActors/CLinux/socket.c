@@ -35,6 +35,10 @@ int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remot
     if (!error) error = set(fd, IPPROTO_IP, IP_RECVTOS, 1);
     if (!error) error = set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
   }
+  if (!error && o->receive_hop_limit && six) error = set(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+  if (!error && o->receive_hop_limit && (!six || o->dual_stack)) error = set(fd, IPPROTO_IP, IP_RECVTTL, 1);
+  if (!error && o->hop_limit && six) error = set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, o->hop_limit);
+  if (!error && o->hop_limit && !six) error = set(fd, IPPROTO_IP, IP_TTL, o->hop_limit);
   if (!error && o->reuse_port) error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (!error && o->receive_offload) error = set(fd, IPPROTO_UDP, UDP_GRO, 1);
   if (!error && o->buffer_bytes > 0) {

@@ -47,7 +47,7 @@ public struct RouteSynchronizer {
     var wasSeen = false
   }
 
-  public let configuration: Configuration
+  public private(set) var configuration: Configuration
   public private(set) var nextHops: NextHopObjects
   private var entries: [Route.Key: Entry] = [:]
   private var bodies: [Interned] = []
@@ -131,6 +131,9 @@ public struct RouteSynchronizer {
       entries[key] = entry
     }
   }
+
+  /// This kernel has none (they came with Linux 5.3): routes list their next hops themselves.
+  public mutating func abandonNextHopObjects() { configuration.usesNextHopObjects = false }
 
   /// Says that a gateway no longer, or again, passes packets on; its groups change at once.
   public mutating func setUsable(_ isUsable: Bool, gateway: IPAddress) {

@@ -84,6 +84,9 @@ static inline void cb_sockaddr_load(struct cb_endpoint *e, const void *from, soc
 // itself, and with O_NONBLOCK some kernels would complete with EAGAIN instead.
 struct cb_udp_options {
   bool reuse_port, dual_stack, receive_offload;
+  // Whether each datagram is told with its TTL or hop limit; and what is sent with: 0 leaves the system's.
+  bool receive_hop_limit;
+  uint8_t hop_limit;
   int buffer_bytes;
 };
 int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remote, const struct cb_udp_options *o);
