@@ -86,6 +86,7 @@ let package = Package(
     room("BGP", ["Wire"]),
     room("Netlink", ["Wire"]),
     room("BFD", ["Wire"]),
+    room("Health", ["Wire"]),
 
     // Floor 4.
     room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
@@ -182,6 +183,7 @@ let package = Package(
     tests("BGP", ["Wire", "BGP"]),
     tests("Netlink", ["Wire", "Netlink"]),
     tests("BFD", ["Wire", "BFD"]),
+    tests("Health", ["Wire", "Health"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
     tests("MASQUE", ["Wire", "QUIC", "HTTP3", "MASQUE"]),
@@ -230,7 +232,7 @@ let package = Package(
 
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
-  let cores = ["Wire", "PacketCrypto", "BGP", "BFD", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let cores = ["Wire", "PacketCrypto", "BGP", "BFD", "Health", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
   let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }
