@@ -117,7 +117,7 @@ let package = Package(
     room(
       "CBActors", folder: "Actors",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -137,10 +137,12 @@ let package = Package(
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BGP", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
+        "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "X509", package: "swift-certificates"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
@@ -157,7 +159,7 @@ let package = Package(
     .executableTarget(
       name: "cbpop",
       dependencies: [
-        "CBPoP", "Settings",
+        "CBPoP", "Settings", "Wire",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),

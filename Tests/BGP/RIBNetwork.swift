@@ -19,6 +19,7 @@ final class RIBNetwork {
     var refreshes: [RouteRefreshMessage] = []
     var updates = 0
     var withdrawn: Set<IPPrefix> = []
+    var flows: [FlowspecRule: PathAttributes] = [:]
   }
 
   struct Kind {
@@ -166,6 +167,9 @@ final class RIBNetwork {
         #expect(views[index].routes.removeValue(forKey: prefix) != nil, "withdrawn, but never advertised")
         views[index].withdrawn.insert(prefix)
       }
+      for rule in nlri.flows ?? [] {
+        #expect(views[index].flows.removeValue(forKey: rule) != nil, "withdrawn, but never advertised")
+      }
     }
     for (nlri, isMultiprotocol) in [(update.reachable, false), (update.mpReachable ?? .none(.ipv6Unicast), true)] {
       guard !nlri.isEmpty else { continue }
@@ -173,6 +177,7 @@ final class RIBNetwork {
         PathAttributes(canonical: $0)
       }
       for prefix in nlri.prefixes { views[index].routes[prefix] = attributes }
+      for rule in nlri.flows ?? [] { views[index].flows[rule] = attributes }
     }
   }
 }

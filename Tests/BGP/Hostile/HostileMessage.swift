@@ -71,7 +71,7 @@ extension HostileMessage.Peering {
 
   var configuration: PeerConfiguration {
     var configuration = PeerConfiguration(localAS: Self.localAS, identifier: Self.localAddress, peerAS: peerAS)
-    configuration.families = .all
+    configuration.families = .unicast
     configuration.isPassive = true
     if self == .role {
       configuration.role = .customer
@@ -83,7 +83,7 @@ extension HostileMessage.Peering {
   /// The peer's OPEN, where it is not the hostile message itself.
   var open: OpenMessage {
     var peer = PeerConfiguration(localAS: peerAS, identifier: IPv4Address(10, 0, 0, 2), peerAS: Self.localAS)
-    peer.families = .all
+    peer.families = .unicast
     peer.offersExtendedMessages = self == .extended
     if self == .role { peer.role = .provider }
     return peer.open

@@ -5,6 +5,8 @@ public struct ExportRules: Hashable, Sendable {
   public var localAS: UInt32
   public var isInternal: Bool
   public var peerAS: UInt32
+  /// Whether routes of other peers go on to this one, besides our own.
+  public var passesOn = true
   /// What we are to the peer (RFC 9234).
   public var role: Capability.Role?
   /// Our own addresses to name as next hop; a family without one is not advertised.
@@ -25,6 +27,8 @@ public struct ExportRules: Hashable, Sendable {
 
   /// Why a route does not go to a peer, whatever policy says.
   public enum Refusal: Hashable, Sendable {
+    /// The peer gets only our own routes.
+    case notPassedOn
     case learnedInside
     case noAdvertise
     case noExport
@@ -34,6 +38,7 @@ public struct ExportRules: Hashable, Sendable {
 
   /// Nil for a route that may go to the peer.
   func refusal(of summary: AttributeSummary, from source: PeerState) -> Refusal? {
+    if !passesOn, !source.isLocal { return .notPassedOn }
     // RFC 4271 §9.2: "the receiving BGP speaker SHALL NOT re-distribute the routing information contained in that
     // UPDATE message to other internal peers"
     let isLearnedInside = source.isInternal && !source.isLocal
@@ -55,15 +60,16 @@ public struct ExportRules: Hashable, Sendable {
   func write(
     _ canonical: UnsafeRawBufferPointer, _ summary: AttributeSummary, from source: PeerState,
     family: AddressFamily, policy: PolicyDecision? = nil, to writer: inout AttributeWriter
-  ) -> (nextHop: IPAddress, summary: AttributeSummary)? {
+  ) -> AttributeSummary? {
     writer.removeAll()
     // RFC 4271 §5.1.3: to an internal peer a learned next hop is passed on, to others our own is given. Third-party
     // next hops are never used.
     let passesNextHop = policy?.setsNextHop ?? false || isInternal && !source.isLocal
-    guard let nextHop = (passesNextHop ? summary.nextHop : nil) ?? ownNextHop(for: family) else { return nil }
+    let nextHop = family.isFlowspec ? nil : (passesNextHop ? summary.nextHop : nil) ?? ownNextHop(for: family)
+    guard nextHop != nil || family.isFlowspec else { return nil }
     var result = AttributeSummary()
     result.nextHop = nextHop
-    if family != .ipv4Unicast { writer.append(nextHop: nextHop, of: family) }
+    if let nextHop, family != .ipv4Unicast { writer.append(nextHop: nextHop, of: family) }
     var needsLocalPreference = isInternal
     let onlyToCustomer = summary.onlyToCustomer ?? markToAdd(source)
     var iterator = AttributeIterator(canonical)
@@ -84,7 +90,7 @@ public struct ExportRules: Hashable, Sendable {
         } else {
           writer.append(path: attribute.value, prepending: localAS)
         }
-        if family == .ipv4Unicast { writer.append(nextHop: nextHop, of: family) }
+        if let nextHop, family == .ipv4Unicast { writer.append(nextHop: nextHop, of: family) }
       case .nextHop: break
       case .multiExitDisc:
         // RFC 4271 §5.1.4: "The MULTI_EXIT_DISC attribute received from a neighboring AS MUST NOT be propagated to
@@ -113,7 +119,7 @@ public struct ExportRules: Hashable, Sendable {
       writer.append(.onlyToCustomer, .defined, onlyToCustomer)
       result.onlyToCustomer = onlyToCustomer
     }
-    return (nextHop, result)
+    return result
   }
 
   /// RFC 9234 §5: the source's AS on the way in, our own on the way out to a customer, peer or client.

@@ -1,6 +1,6 @@
 public import Wire
 
-/// What a looking glass asks of the tables.
+/// What a looking glass shows of the tables.
 extension RIB {
   /// A route as a looking glass shows it.
   public struct Route: Hashable, Sendable {
@@ -14,6 +14,8 @@ extension RIB {
     public var isMultipath: Bool
     /// The peer is lost, or has not named it again.
     public var isStale: Bool
+    /// What put it behind the best one; nil for that, and where it was not asked.
+    public var lostAt: DecisionStep?
   }
 
   /// What is known of one destination, the best route first.
@@ -30,10 +32,38 @@ extension RIB {
     switch prefix.address {
     case .v4(let four):
       guard let number = ipv4.number(four.rawValue, length) else { return nil }
-      return Self.describe(&ipv4, number, prefix, attributes, peers)
+      return Self.explain(&ipv4, number, attributes, peers)
     case .v6(let six):
       guard let number = ipv6.number(six.bits, length) else { return nil }
-      return Self.describe(&ipv6, number, prefix, attributes, peers)
+      return Self.explain(&ipv6, number, attributes, peers)
+    }
+  }
+
+  /// The destination that a packet to this address belongs to: the longest prefix that covers it.
+  public mutating func destination(of address: IPAddress) -> Destination? {
+    switch address {
+    case .v4(let four):
+      guard let number = ipv4.trie.longestMatch(four.rawValue) else { return nil }
+      return Self.explain(&ipv4, number, attributes, peers)
+    case .v6(let six):
+      guard let number = ipv6.trie.longestMatch(six.bits) else { return nil }
+      return Self.explain(&ipv6, number, attributes, peers)
+    }
+  }
+
+  /// A page of the table: the destinations within a prefix, in the order of (address, length), behind one that was the
+  /// last of the page before; at most so many.
+  public func destinations(within prefix: IPPrefix, after last: IPPrefix? = nil, limit: Int) -> [Destination] {
+    let length = UInt8(prefix.length)
+    switch prefix.address {
+    case .v4(let four):
+      var after: (UInt32, UInt8)?
+      if let last, case .v4(let bits) = last.address { after = (bits.rawValue, UInt8(last.length)) }
+      return Self.page(ipv4, four.rawValue, length, after, limit, attributes, peers)
+    case .v6(let six):
+      var after: (UInt128, UInt8)?
+      if let last, case .v6(let bits) = last.address { after = (bits.bits, UInt8(last.length)) }
+      return Self.page(ipv6, six.bits, length, after, limit, attributes, peers)
     }
   }
 
@@ -50,77 +80,57 @@ extension RIB {
     return (peers[peer.index].pathCount, advertised(ipv4) + advertised(ipv6))
   }
 
-  private static func describe<Bits>(
-    _ table: inout RouteTable<Bits>, _ number: Int, _ prefix: IPPrefix, _ attributes: borrowing AttributeTable,
+  private static func page<Bits>(
+    _ table: borrowing RouteTable<Bits>, _ bits: Bits, _ length: UInt8, _ after: (Bits, UInt8)?, _ limit: Int,
+    _ attributes: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> [Destination] {
+    // A number that only a withdrawal still holds has no route.
+    var numbers: [Int] = []
+    table.trie.forEach(within: bits, length, after: after) { number in
+      if table.destinations[number].first != noPath { numbers.append(number) }
+      return numbers.count < limit
+    }
+    return numbers.compactMap { describe(table, $0, table.chain($0), attributes, peers) }
+  }
+
+  private static func explain<Bits>(
+    _ table: inout RouteTable<Bits>, _ number: Int, _ attributes: borrowing AttributeTable,
     _ peers: ContiguousArray<PeerState>
   ) -> Destination? {
-    let (chain, equals) = table.explain(number, attributes, peers)
-    guard !chain.isEmpty else { return nil }
+    let (chain, equals, losses) = table.explain(number, attributes, peers)
+    guard var destination = describe(table, number, chain, attributes, peers) else { return nil }
+    for index in destination.routes.indices {
+      destination.routes[index].isMultipath = equals.contains(index)
+      destination.routes[index].lostAt = losses[index]
+    }
+    return destination
+  }
+
+  private static func describe<Bits>(
+    _ table: borrowing RouteTable<Bits>, _ number: Int, _ chain: [RoutePath], _ attributes: borrowing AttributeTable,
+    _ peers: ContiguousArray<PeerState>
+  ) -> Destination? {
+    guard !chain.isEmpty, let prefix = table.prefix(number) else { return nil }
     var routes: [Route] = []
     for (index, path) in chain.enumerated() {
       routes.append(
         Route(
           prefix: prefix, peer: path.peer == .local ? nil : peers[path.peer.index].address,
           attributes: attributes.attributes(path.attributes), pathIdentifier: path.identifier, isBest: index == 0,
-          isMultipath: equals.contains(index), isStale: path.isStale))
+          isMultipath: index == 0, isStale: path.isStale))
     }
     return Destination(prefix: prefix, routes: routes, step: table.destinations[number].step)
   }
-
-  /// Whether a destination's best route goes to a peer, and why.
-  public enum Advertisement: Hashable, Sendable {
-    case noRoute
-    /// The peer has no session, or not for this family.
-    case noSession
-    /// It is the peer's own.
-    case fromThePeer
-    case refused(ExportRules.Refusal)
-    case denied(PolicyDecision)
-    /// With the policy's word, where there is one.
-    case advertised(PolicyDecision?)
-  }
-
-  /// Why a peer is, or is not, told of a destination.
-  public func advertisement(of prefix: IPPrefix, to peer: PeerID) -> Advertisement {
-    let length = UInt8(prefix.length)
-    return switch prefix.address {
-    case .v4(let four): Self.advertisement(ipv4, ipv4.number(four.rawValue, length), to: peer, self)
-    case .v6(let six): Self.advertisement(ipv6, ipv6.number(six.bits, length), to: peer, self)
-    }
-  }
-
-  private static func advertisement<Bits>(
-    _ table: borrowing RouteTable<Bits>, _ number: Int?, to peer: PeerID, _ rib: borrowing RIB
-  ) -> Advertisement {
-    guard let number, table.destinations[number].first != noPath else { return .noRoute }
-    guard let rules = rib.sendings[peer.index]?.ipv4.rules, peer.index < table.outputs.count,
-      table.outputs[peer.index] != nil
-    else { return .noSession }
-    let best = table.paths[Int(table.destinations[number].first)]
-    guard best.peer != peer else { return .fromThePeer }
-    let source = rib.peers[best.peer.index]
-    if let refusal = rules.refusal(of: rib.attributes.summary(best.attributes), from: source) {
-      return .refused(refusal)
-    }
-    guard let policy = rib.policies[peer.index].outgoing else { return .advertised(nil) }
-    let decision = policy.evaluate(table.policyRoute(number, best, rib.attributes, source))
-    return decision.verdict == .permit ? .advertised(decision) : .denied(decision)
-  }
 }
 
-extension RIB.Advertisement: CustomStringConvertible {
-  public var description: String {
-    switch self {
-    case .noRoute: "there is no route"
-    case .noSession: "there is no session of this family"
-    case .fromThePeer: "the best route is the peer's own"
-    case .refused(.learnedInside): "learned from another internal peer (RFC 4271 §9.2)"
-    case .refused(.noAdvertise): "community no-advertise (RFC 1997)"
-    case .refused(.noExport): "community no-export (RFC 1997)"
-    case .refused(.onlyToCustomer): "for customers only (RFC 9234)"
-    case .refused(.longLivedStale): "stale for long, and the peer does not know what that is (RFC 9494)"
-    case .denied(let decision): decision.reason
-    case .advertised(let decision): decision?.reason ?? "advertised, there is no policy"
-    }
+extension RouteTable {
+  /// The prefix of a number.
+  func prefix(_ number: Int) -> IPPrefix? {
+    let (bits, length) = trie.prefix(number)
+    let address: IPAddress =
+      family.afi == 1
+      ? .v4(IPv4Address(rawValue: UInt32(truncatingIfNeeded: bits)))
+      : .v6(IPv6Address(UInt128(truncatingIfNeeded: bits)))
+    return IPPrefix(address, length: Int(length))
   }
 }

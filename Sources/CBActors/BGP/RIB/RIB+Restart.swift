@@ -12,8 +12,7 @@ extension RIB {
     // be deleted."
     removeAll(of: peer, onlyStale: true, families: retention.families)
     removeAll(of: peer, onlyStale: false, families: AddressFamilies.all.subtracting(retention.families))
-    if retention.families.contains(.ipv4Unicast) { ipv4.markStale(peer) }
-    if retention.families.contains(.ipv6Unicast) { ipv6.markStale(peer) }
+    markStale(peer, retention.families)
     stale[peer.index].begin(retention, now: now)
     if retention.restartTime <= .zero { handleTimeout(now: now) }
   }

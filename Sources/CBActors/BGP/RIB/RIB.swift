@@ -9,6 +9,8 @@ public struct RIB: ~Copyable {
   var attributes: AttributeTable
   var ipv4 = RouteTable<UInt32>(.ipv4Unicast)
   var ipv6 = RouteTable<UInt128>(.ipv6Unicast)
+  var flows4 = FlowspecTable(.ipv4Flowspec)
+  var flows6 = FlowspecTable(.ipv6Flowspec)
   var peers: ContiguousArray<PeerState> = []
   /// By peer.
   private(set) var policies: [PeerPolicy] = [PeerPolicy()]
@@ -18,16 +20,19 @@ public struct RIB: ~Copyable {
   var deferral: SelectionDeferral?
   /// By peer and family.
   var sendings: [Sender?] = [nil]
-  private var writer = AttributeWriter()
+  var writer = AttributeWriter()
 
   /// The state of writing to one peer, an object so that the rest of the tables can be at hand with it.
   final class Sender {
     var ipv4: UpdateSending
     var ipv6: UpdateSending
+    /// Of flow specifications, which no policy looks at.
+    var flows: UpdateSending
     init(_ rules: ExportRules, _ policy: Policy?, _ parameters: SessionParameters) {
       let (wide, longest) = (parameters.usesFourOctetAS, parameters.maximumMessageLength)
       ipv4 = .init(rules, policy, usesFourOctetAS: wide, maximumLength: longest)
       ipv6 = .init(rules, policy, usesFourOctetAS: wide, maximumLength: longest)
+      flows = .init(rules, nil, usesFourOctetAS: wide, maximumLength: longest)
     }
   }
 
@@ -73,6 +78,8 @@ public struct RIB: ~Copyable {
     sendings[peer.index] = Sender(rules, policies[peer.index].outgoing, parameters)
     if parameters.families.contains(.ipv4Unicast) { ipv4.openOutput(peer) }
     if parameters.families.contains(.ipv6Unicast) { ipv6.openOutput(peer) }
+    if parameters.families.contains(.ipv4Flowspec) { flows4.outputs[peer] = .init() }
+    if parameters.families.contains(.ipv6Flowspec) { flows6.outputs[peer] = .init() }
   }
 
   /// Another policy for a peer. What the peer has been told is put right; what it has told us is not: it was not kept as it
@@ -100,6 +107,8 @@ public struct RIB: ~Copyable {
   mutating func closeSession(_ peer: PeerID) {
     ipv4.closeOutput(peer, &attributes)
     ipv6.closeOutput(peer, &attributes)
+    flows4.closeOutput(peer, &attributes)
+    flows6.closeOutput(peer, &attributes)
     if let sender = sendings[peer.index] {
       sender.ipv4.cache.removeAll(&attributes)
       sender.ipv6.cache.removeAll(&attributes)
@@ -115,6 +124,14 @@ public struct RIB: ~Copyable {
     if families.contains(.ipv6Unicast) {
       peers[peer.index].pathCount -= ipv6.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale }
     }
+    if families.contains(.ipv4Flowspec) {
+      peers[peer.index].pathCount -= flows4.withdrawAll(from: peer, onlyStale: onlyStale, &attributes)
+    }
+    if families.contains(.ipv6Flowspec) {
+      peers[peer.index].pathCount -= flows6.withdrawAll(from: peer, onlyStale: onlyStale, &attributes)
+    }
+    flows4.unicastChanged()
+    flows6.unicastChanged()
   }
 
   // MARK: Routes in
@@ -130,6 +147,8 @@ public struct RIB: ~Copyable {
   public mutating func apply(
     _ update: UpdateMessage, _ reader: inout UpdateReader, from peer: PeerID
   ) -> Application {
+    flows4.unicastChanged()
+    flows6.unicastChanged()
     withdraw(update.withdrawn, from: peer)
     if let unreachable = update.mpUnreachable { withdraw(unreachable, from: peer) }
     if !update.reachable.isEmpty {
@@ -160,7 +179,9 @@ public struct RIB: ~Copyable {
     let id = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) {
       attributes.intern($0, summary)
     }
-    if let policy = policies[peer.index].incoming {
+    if let rules = nlri.flows {
+      announce(rules, id, from: peer)
+    } else if let policy = policies[peer.index].incoming {
       announce(nlri, id, from: peer, by: policy)
     } else {
       announce(nlri, id, from: peer)
@@ -251,6 +272,7 @@ public struct RIB: ~Copyable {
 
   private mutating func withdraw(_ nlri: NLRI, from peer: PeerID) {
     guard !nlri.isEmpty else { return }
+    if let rules = nlri.flows { return withdraw(rules, from: peer) }
     var removed = 0
     if nlri.family == .ipv4Unicast {
       nlri.forEach(UInt32.self) { bits, length, identifier in
@@ -274,10 +296,16 @@ public struct RIB: ~Copyable {
     let summary = own.summary
     let id = writer.bytes.withUnsafeBytes { attributes.intern($0, summary) }
     announce(prefix, 0, id, from: .local)
+    flows4.unicastChanged()
+    flows6.unicastChanged()
   }
 
   /// Takes a prefix of our own back.
-  public mutating func withdraw(_ prefix: IPPrefix) { withdraw(prefix, 0, from: .local) }
+  public mutating func withdraw(_ prefix: IPPrefix) {
+    withdraw(prefix, 0, from: .local)
+    flows4.unicastChanged()
+    flows6.unicastChanged()
+  }
 
   // MARK: Routes out
 
@@ -288,7 +316,13 @@ public struct RIB: ~Copyable {
   public mutating func nextMessage(for peer: PeerID, into buffer: UnsafeMutableRawBufferPointer) -> Int {
     guard deferral == nil, let sender = sendings[peer.index] else { return 0 }
     let count = ipv4.nextMessage(for: peer, into: buffer, &sender.ipv4, &attributes, peers)
-    return count > 0 ? count : ipv6.nextMessage(for: peer, into: buffer, &sender.ipv6, &attributes, peers)
+    if count > 0 { return count }
+    let next = ipv6.nextMessage(for: peer, into: buffer, &sender.ipv6, &attributes, peers)
+    if next > 0 { return next }
+    guard flows4.outputs[peer] != nil || flows6.outputs[peer] != nil else { return 0 }
+    settleFlows()
+    let flow = flows4.nextMessage(for: peer, into: buffer, &sender.flows, &attributes, peers)
+    return flow > 0 ? flow : flows6.nextMessage(for: peer, into: buffer, &sender.flows, &attributes, peers)
   }
 
   /// Whether there may be something to say to a peer.
@@ -296,22 +330,34 @@ public struct RIB: ~Copyable {
     func isWaiting<Bits>(_ table: borrowing RouteTable<Bits>) -> Bool {
       peer.index < table.outputs.count && table.outputs[peer.index]?.isIdle == false
     }
-    return deferral == nil && (isWaiting(ipv4) || isWaiting(ipv6))
+    func isWaiting(_ table: borrowing FlowspecTable) -> Bool {
+      table.outputs[peer].map { !$0.isIdle || table.isDirty } ?? false
+    }
+    return deferral == nil && (isWaiting(ipv4) || isWaiting(ipv6) || isWaiting(flows4) || isWaiting(flows6))
   }
 
   // MARK: Refresh
+
+  /// What a peer does not name again is gone when it says that it has named all.
+  mutating func markStale(_ peer: PeerID, _ families: AddressFamilies) {
+    if families.contains(.ipv4Unicast) { ipv4.markStale(peer) }
+    if families.contains(.ipv6Unicast) { ipv6.markStale(peer) }
+    if families.contains(.ipv4Flowspec) { flows4.markStale(peer) }
+    if families.contains(.ipv6Flowspec) { flows6.markStale(peer) }
+  }
 
   /// The peer wants everything again, or says where its own refresh begins and ends (RFC 2918, RFC 7313).
   public mutating func refresh(_ message: RouteRefreshMessage, of peer: PeerID, marked: Bool) {
     switch message.subtype {
     case .request:
-      if message.family == .ipv4Unicast {
-        ipv4.refreshOutput(peer, marked: marked)
-      } else {
-        ipv6.refreshOutput(peer, marked: marked)
+      switch message.family {
+      case .ipv4Unicast: ipv4.refreshOutput(peer, marked: marked)
+      case .ipv6Unicast: ipv6.refreshOutput(peer, marked: marked)
+      case .ipv4Flowspec: flows4.refreshOutput(peer, marked: marked)
+      case .ipv6Flowspec: flows6.refreshOutput(peer, marked: marked)
+      default: break
       }
-    case .beginning:
-      if message.family == .ipv4Unicast { ipv4.markStale(peer) } else { ipv6.markStale(peer) }
+    case .beginning: markStale(peer, AddressFamilies(message.family))
     case .end:
       removeAll(of: peer, onlyStale: true, families: AddressFamilies(message.family))
     }

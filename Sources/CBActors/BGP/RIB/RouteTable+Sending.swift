@@ -72,7 +72,7 @@ extension RouteTable {
       case .advertise: return writeAdvertisement(peer, buffer, &sending, table)
       case .gather: gather(peer, &sending, &table, peers)
       case .beginRefresh: return write(RouteRefreshMessage(family, .beginning).serialized, to: buffer)
-      case .endRIB: return write(endOfRIB, to: buffer)
+      case .endRIB: return write(UpdateWriter.endOfRIB(family), to: buffer)
       case .endRefresh: return write(RouteRefreshMessage(family, .end).serialized, to: buffer)
       case .nothing:
         sending.cache.removeAll(&table)
@@ -134,7 +134,7 @@ extension RouteTable {
       // RFC 4271 §9.2: "If, due to the limits on the maximum size of an UPDATE message (see Section 4), a single route
       // doesn't fit into the message, the BGP speaker MUST not advertise the route to its peers".
       if longest <= sending.maximumLength {
-        result = sending.writer.bytes.withUnsafeBytes { table.intern($0, written.summary) }
+        result = sending.writer.bytes.withUnsafeBytes { table.intern($0, written) }
       }
     }
     // Also where it is not to be found: it holds the result until the caller does.
@@ -146,7 +146,7 @@ extension RouteTable {
   private func write(
     _ number: Int, _ best: RoutePath, to sending: inout UpdateSending, _ table: borrowing AttributeTable,
     _ source: PeerState
-  ) -> (nextHop: IPAddress, summary: AttributeSummary)? {
+  ) -> AttributeSummary? {
     guard let policy = sending.policy else {
       return sending.rules.write(
         table.bytes(best.attributes), table.summary(best.attributes), from: source, family: family, to: &sending.writer)
@@ -171,13 +171,6 @@ extension RouteTable {
   }
 
   // MARK: Messages
-
-  private var endOfRIB: [UInt8] {
-    family == .ipv4Unicast
-      ? MessageHeader.bytes(.update, bodyLength: 4) + [0, 0, 0, 0]
-      : MessageHeader.bytes(.update, bodyLength: 10)
-        + [0, 0, 0, 6, 0x80, 15, 3, UInt8(family.afi >> 8), UInt8(family.afi & 0xff), family.safi]
-  }
 
   private func write(_ message: [UInt8], to buffer: UnsafeMutableRawBufferPointer) -> Int {
     guard message.count <= buffer.count else { return 0 }
@@ -288,6 +281,14 @@ struct UpdateWriter {
   init(_ buffer: UnsafeMutableRawBufferPointer, limit: Int) {
     self.buffer = buffer
     self.limit = min(limit, buffer.count)
+  }
+
+  /// An End-of-RIB (RFC 4724 §2).
+  static func endOfRIB(_ family: AddressFamily) -> [UInt8] {
+    family == .ipv4Unicast
+      ? MessageHeader.bytes(.update, bodyLength: 4) + [0, 0, 0, 0]
+      : MessageHeader.bytes(.update, bodyLength: 10)
+        + [0, 0, 0, 6, 0x80, 15, 3, UInt8(family.afi >> 8), UInt8(family.afi & 0xff), family.safi]
   }
 
   mutating func append(word: UInt16) {

@@ -214,10 +214,22 @@ struct RouteTable<Bits: PrefixBits> {
     destinations[number].first = path
   }
 
-  /// The paths of a destination, best first, and those among them that only the last steps of the decision put behind.
+  /// The paths of a destination, best first.
+  func chain(_ number: Int) -> [RoutePath] {
+    var chain: [RoutePath] = []
+    var at = destinations[number].first
+    while at != noPath {
+      chain.append(paths[Int(at)])
+      at = paths[Int(at)].next
+    }
+    return chain
+  }
+
+  /// The paths of a destination, best first; those among them that only the last steps of the decision put behind; and
+  /// the step at which each loses against the best alone, which has none.
   mutating func explain(
     _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
-  ) -> (chain: [RoutePath], equals: Set<Int>) {
+  ) -> (chain: [RoutePath], equals: Set<Int>, losses: [DecisionStep?]) {
     var indices: [UInt32] = []
     var at = destinations[number].first
     while at != noPath {
@@ -227,15 +239,29 @@ struct RouteTable<Bits: PrefixBits> {
     consider(number, table, peers)
     _ = decision.decide()
     let equals = Set(decision.equals)
+    var losses: [DecisionStep?] = []
+    for index in indices {
+      decision.begin()
+      for one in [indices[0], index] {
+        let path = paths[Int(one)]
+        decision.add(
+          .init(index: one, table.summary(path.attributes), peers[path.peer.index], pathIdentifier: path.identifier))
+      }
+      losses.append(index == indices[0] ? nil : decision.decide()?.step)
+    }
     return (
-      indices.map { paths[Int($0)] }, Set(indices.indices.filter { equals.contains(indices[$0]) })
+      indices.map { paths[Int($0)] }, Set(indices.indices.filter { equals.contains(indices[$0]) }), losses
     )
   }
 
   // MARK: Routes out
 
   private mutating func markChanged(_ number: Int) {
+    let first = destinations[number].first
+    let source = first == noPath ? nil : paths[Int(first)].peer.index
     for peer in outputs.indices {
+      // Who has no route and gets none, as it would get its own back, need not be asked.
+      if source == nil || source == peer, outputs[peer]?.attributes(number) == AttributeTable.ID.none { continue }
       guard outputs[peer]?.mark(number) == true else { continue }
       destinations[number].holders += 1
     }

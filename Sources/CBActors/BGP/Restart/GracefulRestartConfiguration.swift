@@ -32,7 +32,7 @@ public struct GracefulRestartConfiguration: Hashable, Sendable {
     if let longLivedTime {
       offered.append(
         .longLivedGracefulRestart(
-          families.members.map {
+          families.intersection(.unicast).members.map {
             .init($0, isForwardingPreserved: preserved.contains($0), staleTime: longLivedTime)
           }))
     }
@@ -64,7 +64,8 @@ extension SessionParameters {
       families: kept.intersection(families), restartTime: .seconds(Int64(restart.restartTime)),
       staleTime: own.staleTime)
     if let longest = own.longLivedTime {
-      for offer in longLived where result.families.contains(offer.family) && offer.staleTime > 0 {
+      for offer in longLived where result.families.intersection(.unicast).contains(offer.family) && offer.staleTime > 0
+      {
         result.longLived[offer.family] = .seconds(Int64(min(offer.staleTime, longest)))
       }
     }

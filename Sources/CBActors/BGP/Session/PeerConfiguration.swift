@@ -58,7 +58,7 @@ public struct PeerConfiguration: Hashable, Sendable {
       capabilities += gracefulRestart.capabilities(
         for: families, preserved: preserved ?? families, hasRestarted: preserved != nil)
     }
-    let several = addPathFamilies.intersection(families)
+    let several = addPathFamilies.intersection(families).intersection(.unicast)
     if !several.isEmpty {
       capabilities.append(.addPath(several.members.map { .init($0, receives: true, sends: false) }))
     }

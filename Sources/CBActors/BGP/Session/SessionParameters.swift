@@ -82,7 +82,7 @@ public struct SessionParameters: Hashable, Sendable {
       extended && local.offersExtendedMessages ? MessageHeader.extendedMaximumLength : MessageHeader.maximumLength
     peerRefreshesRoutes = refreshes
     marksRefresh = refreshes && marks
-    addPathFamilies = several.intersection(local.addPathFamilies).intersection(families)
+    addPathFamilies = several.intersection(local.addPathFamilies).intersection(families).intersection(.unicast)
     peerGracefulRestart = restart
     peerLongLived = restart == nil ? [] : longLived
     retention = Self.retention(local, restart, longLived, families)
