@@ -117,7 +117,7 @@ let package = Package(
     room(
       "CBActors", folder: "Actors",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -137,8 +137,8 @@ let package = Package(
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BGP", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
-        "Settings",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -200,7 +200,7 @@ let package = Package(
     tests("CBClient", ["Wire", "Ring", "QUIC", "DNS", "Identity", "Settings", "CBClient"]),
     tests(
       "CBActors",
-      ["Wire", "Ring", "BFD", "Netlink", "CBActors", .product(name: "Logging", package: "swift-log")]),
+      ["Wire", "Ring", "BFD", "Health", "Netlink", "CBActors", .product(name: "Logging", package: "swift-log")]),
     tests(
       "CBPoP",
       [
