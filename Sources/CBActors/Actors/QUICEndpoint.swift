@@ -125,6 +125,9 @@ public actor QUICEndpoint {
     if sockets.count > 1 { scheduleAbandonment() }
   }
 
+  /// The addresses that it is bound to, in the order of ``start(on:)``.
+  public var localAddresses: [SocketAddress] { sockets.map(\.localAddress) }
+
   /// The socket of an address of ours.
   func socket(for local: SocketAddress) -> UDPSocket? {
     sockets.count == 1 ? sockets[0] : sockets.first { $0.isBound(to: local) }
