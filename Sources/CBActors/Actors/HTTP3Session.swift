@@ -124,7 +124,9 @@ public actor HTTP3Session {
         blocked = true
         break sending
       }
-      if produced == nil { break sending }
+      guard let produced else { break sending }
+      let refused = sender(from: produced.path.local).takeRefusedSize()
+      if refused > 0 { quic.datagramRefused(size: refused, on: produced.path, now: now) }
     }
     // A write may have found room only now, and sending may have ended the connection.
     deliverEvents()
