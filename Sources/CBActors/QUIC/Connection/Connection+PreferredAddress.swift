@@ -50,6 +50,7 @@ extension Connection {
     var old = active
     active = others.remove(at: index)
     active.isPreferred = false
+    spin.reset()
     switchPath(from: old)
     old.leave(until: clock + validationPeriod)
     others.append(old)
