@@ -77,6 +77,9 @@ class TwoLinks:
     def down(self, link):
         ip("-n", self.client, "link", "set", f"c{link}", "down")
 
+    def narrow(self, link, mtu):
+        ip("-n", self.client, "link", "set", f"c{link}", "mtu", str(mtu))
+
     def renumber(self, link, old, new):
         """As when a network gives its machine another address."""
         ip("-n", self.client, "address", "delete", f"10.9.{link}.{old}/24", "dev", f"c{link}")
@@ -204,6 +207,11 @@ class Journey:
         words = rf"the network has changed: at {re.escape(new)} now \(before: {re.escape(old)}\), tunnels go on"
         self.terminal.output.wait_for(words, start=mark)
 
+    def number(self, name):
+        mark = self.mark()
+        self.terminal.say("status --json")
+        return int(self.terminal.output.wait_for(rf'"{name}"\s*:\s*(\d+)', start=mark).group(1))
+
     def status(self, address, moves):
         mark = self.mark()
         self.terminal.say("status --json")
@@ -280,3 +288,17 @@ def test_a_tunnel_outlives_the_want_of_any_network(links, tmp_path):
         journey.status("10.9.1.2", 0)
         # The tunnel does not wait for its next probe time-out, which is seconds away by then.
         journey.silence(6, "five seconds without a network")
+
+
+def test_a_narrow_link_is_found_at_once(links, tmp_path):
+    """The client's own kernel refuses what is longer than its link takes: no probe need be lost for it."""
+    links.narrow(1, 1320)
+    links.up(1)
+    with Journey(links, tmp_path) as journey:
+        # IPv4 and UDP headers are 28 bytes; the search ends within 16.
+        assert 1320 - 28 - 16 <= journey.number("mtuBytes") <= 1320 - 28
+        journey.stream.longest = 0.0
+        links.narrow(1, 1260)
+        journey.flows()
+        assert 1200 <= journey.number("mtuBytes") <= 1260 - 28
+        journey.silence(2, "a link that became narrower")
