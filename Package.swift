@@ -84,6 +84,9 @@ let package = Package(
     room("QUIC", ["Wire", "PacketCrypto"]),
     room("DNS", ["Wire"]),
     room("BGP", ["Wire"]),
+    room("Netlink", ["Wire"]),
+    room("BFD", ["Wire"]),
+    room("Health", ["Wire"]),
 
     // Floor 4.
     room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
@@ -114,7 +117,7 @@ let package = Package(
     room(
       "CBActors", folder: "Actors",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -134,10 +137,12 @@ let package = Package(
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "JWTKit", package: "jwt-kit"),
         .product(name: "X509", package: "swift-certificates"),
         .product(name: "SwiftASN1", package: "swift-asn1"),
@@ -154,7 +159,7 @@ let package = Package(
     .executableTarget(
       name: "cbpop",
       dependencies: [
-        "CBPoP", "Settings",
+        "CBPoP", "Settings", "Wire",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -178,6 +183,9 @@ let package = Package(
     tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "CongestionSimulation"]),
     tests("DNS", ["Wire", "DNS"]),
     tests("BGP", ["Wire", "BGP"]),
+    tests("Netlink", ["Wire", "Netlink"]),
+    tests("BFD", ["Wire", "BFD"]),
+    tests("Health", ["Wire", "Health"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
     tests("MASQUE", ["Wire", "QUIC", "HTTP3", "MASQUE"]),
@@ -190,6 +198,9 @@ let package = Package(
       ]),
     tests("Settings", ["Wire", "Settings"]),
     tests("CBClient", ["Wire", "Ring", "QUIC", "DNS", "Identity", "Settings", "CBClient"]),
+    tests(
+      "CBActors",
+      ["Wire", "Ring", "BFD", "Health", "Netlink", "CBActors", .product(name: "Logging", package: "swift-log")]),
     tests(
       "CBPoP",
       [
@@ -223,13 +234,18 @@ let package = Package(
 
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
-  let cores = ["Wire", "PacketCrypto", "BGP", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let cores = ["Wire", "PacketCrypto", "BGP", "BFD", "Health", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
   let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }
 }
 
 if isFuzzing {
+  // The fuzzed rooms alone, so that one build makes everything that is left.
+  let rooms: Set = ["Wire", "PacketCrypto", "DNS", "BGP", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  package.products = []
+  package.targets.removeAll { !rooms.contains($0.name) }
+
   /// A fuzzer of some of the rooms, built and run by scripts/fuzz.
   func fuzzer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(

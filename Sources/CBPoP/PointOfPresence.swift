@@ -81,7 +81,7 @@ public struct PointOfPresence: Service {
       let serving = try await serve(
         on: rings, qlogs, pages, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
-      await waitAndDrain(serving, limits, counters)
+      try await waitAndDrain(serving, limits, counters)
       return
     }
 
@@ -112,7 +112,7 @@ public struct PointOfPresence: Service {
       let serving = try await serve(
         on: rings, qlogs, pages, identity: identity, keyFile: certificate.keyFile.path,
         issuers: TrustedIssuers(profiles), limits: limits, counters: counters, ready: ready)
-      await waitAndDrain(serving, limits, counters)
+      try await waitAndDrain(serving, limits, counters)
       await dns.stop()
       group.cancelAll()
     }
@@ -192,22 +192,52 @@ public struct PointOfPresence: Service {
 
   private func waitAndDrain(
     _ endpoints: [QUICEndpoint], _ limits: TunnelLimits, _ counters: RequestCounters
-  ) async {
+  ) async throws {
+    // Announced when there is something to come to.
+    let routing: Routing?
+    do {
+      routing = try await Routing.start(settings.bgp, logger: logger)
+    } catch {
+      for endpoint in endpoints { await endpoint.stop() }
+      throw error
+    }
     let reporting = Task {
       for await _ in await UnixSignalsSequence(trapping: .sigusr1) {
         await PoPReport(endpoints, counters).write(to: logger)
+        await routing?.report()
       }
     }
+    let control = await control(routing)
     try? await gracefulShutdown()
     reporting.cancel()
     logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
+    await routing?.drain()
     for endpoint in endpoints { await endpoint.drain() }
     let end = ContinuousClock.now + .nanoseconds(settings.limits.drainTimeout.nanoseconds)
     while await connectionCount(endpoints) > 0, ContinuousClock.now < end, !Task.isCancelled {
       try? await Task.sleep(for: .milliseconds(50))
     }
     await PoPReport(endpoints, counters).write(to: logger)
+    control?.cancel()
+    await control?.value
+    await routing?.stop()
     for endpoint in endpoints { await endpoint.stop() }
+  }
+
+  /// Answers operators until it is cancelled. A PoP that cannot be asked still serves.
+  private func control(_ routing: Routing?) async -> Task<Void, Never>? {
+    do {
+      let socket = try await ControlSocket.open(settings.controlSocket, logger: logger)
+      return Task {
+        await socket.serve { request, emit in
+          guard let routing else { throw LookingGlassError.noNeighbors }
+          try await routing.lookingGlass.answer(request, emit)
+        }
+      }
+    } catch {
+      logger.warning("cannot be asked", metadata: ["control.socket": "\(settings.controlSocket)", "error": "\(error)"])
+      return nil
+    }
   }
 
   private func connectionCount(_ endpoints: [QUICEndpoint]) async -> Int {
@@ -225,11 +255,13 @@ public struct PointOfPresence: Service {
 /// Why a PoP does not start.
 public enum PoPStartError: Error, Hashable, Sendable, CustomStringConvertible {
   case cannotListen(String, String)
+  case cannotListenForNeighbors(String)
   case noCertificate
   public var description: String {
     switch self {
     case .noCertificate: "no certificate: set tls.certificateFile and tls.privateKeyFile, or start with --dev"
     case .cannotListen(let address, let reason): "cannot listen on \(address) (UDP): \(reason)"
+    case .cannotListenForNeighbors(let reason): "cannot listen on bgp.listen (TCP): \(reason)"
     }
   }
 }

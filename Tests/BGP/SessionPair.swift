@@ -59,6 +59,11 @@ final class SessionPair {
     drain(side)
   }
 
+  func stopForRestart(_ side: Side) {
+    sessions[side.rawValue].stopForRestart(now: now)
+    drain(side)
+  }
+
   /// Sends octets on a side's established connection, past its core.
   func inject(_ octets: [UInt8], from side: Side) {
     guard let id = sessions[side.rawValue].main.connection else { return }
@@ -74,14 +79,18 @@ final class SessionPair {
     }
   }
 
-  /// A side forgets all, as a process that was killed; its kernel closes the connections.
-  func restart(_ side: Side, seed: UInt64) {
+  /// A side forgets all, as a process that was killed; its kernel closes the connections, unless the whole machine went
+  /// silently.
+  ///
+  /// - Parameter preserved: what it says of its forwarding; nil says nothing.
+  func restart(_ side: Side, seed: UInt64, preserved: AddressFamilies? = nil, silently: Bool = false) {
     sessions[side.rawValue] = Session(sessions[side.rawValue].configuration, entropy: SeededEntropy(seed: seed))
+    sessions[side.rawValue].preservedThroughRestart = preserved
     let other = Side(rawValue: 1 - side.rawValue) ?? .a
     for index in pipes.indices where pipes[index].isOpen {
       pipes[index].isOpen = false
       pipes[index].ids[side.rawValue] = nil
-      schedule(.failed(other, pipe: index))
+      if !silently { schedule(.failed(other, pipe: index)) }
     }
     start(side)
   }

@@ -6,12 +6,16 @@ import Wire
 
 extension ConnectionPair {
   /// Sends the other end a packet with any frames whatever, sealed as `end` would. One with a long header has a datagram
-  /// of full size.
-  func inject(from end: End = .client, at level: EncryptionLevel = .oneRTT, _ write: (inout ByteWriter) -> Void) {
-    var memory = [UInt8](repeating: 0, count: 1_200)
+  /// of full size unless told.
+  func inject(
+    from end: End = .client, at level: EncryptionLevel = .oneRTT, headerBits: UInt8 = 0, datagramSize: Int = 1_200,
+    _ write: (inout ByteWriter) -> Void
+  ) {
+    var memory = [UInt8](repeating: 0, count: datagramSize)
     let path = end == .client ? client.path : server.path
     let size = memory.withUnsafeMutableBytes { bytes in
-      end == .client ? Self.craft(&client, level, bytes, write) : Self.craft(&server, level, bytes, write)
+      end == .client
+        ? Self.craft(&client, level, headerBits, bytes, write) : Self.craft(&server, level, headerBits, bytes, write)
     }
     if level == .oneRTT { memory.removeSubrange(size...) }
     memory.withUnsafeMutableBytes { bytes in
@@ -26,11 +30,12 @@ extension ConnectionPair {
   }
 
   private static func craft(
-    _ connection: inout Connection, _ level: EncryptionLevel, _ bytes: UnsafeMutableRawBufferPointer,
-    _ write: (inout ByteWriter) -> Void
+    _ connection: inout Connection, _ level: EncryptionLevel, _ headerBits: UInt8,
+    _ bytes: UnsafeMutableRawBufferPointer, _ write: (inout ByteWriter) -> Void
   ) -> Int {
     var writer = ByteWriter(bytes)
     let start = connection.beginPacket(level, to: &writer)!
+    bytes[0] |= headerBits
     var frames = Connection.framesWriter(writer)
     write(&frames)
     writer.advance(frames.count)
@@ -162,6 +167,49 @@ extension ConnectionPair {
       pair.run {
         (attack.from == .client ? $0.clientApplication : $0.serverApplication).closeReason == .peerTransport(error)
       })
+  }
+
+  /// RFC 9000 §17.2, §17.3.1: whoever has the keys must not set a reserved bit, in a packet of any kind.
+  @Test(arguments: [EncryptionLevel.initial, .handshake, .oneRTT], [ConnectionPair.End.client, .server])
+  func setReservedBitsEndTheConnection(level: EncryptionLevel, end: ConnectionPair.End) throws {
+    for bits: UInt8 in level == .oneRTT ? [0x08, 0x10, 0x18] : [0x04, 0x08, 0x0c] {
+      let pair = try ConnectionPair()
+      // Both have the keys of the level, and have not given them up.
+      let isReady = pair.run { pair in
+        switch level {
+        case .initial: pair.see { $0.server.hasProcessedPacket }
+        case .handshake: pair.see { $0.client.spaces[1].writeKeys != nil }
+        default: pair.see { $0.client.isHandshakeConfirmed && $0.server.isHandshakeConfirmed }
+        }
+      }
+      #expect(isReady)
+      func reason() -> CloseReason? {
+        (end == .client ? pair.serverApplication : pair.clientApplication).closeReason
+      }
+      pair.inject(from: end, at: level) { $0.writePing() }
+      #expect(reason() == nil)
+      pair.inject(from: end, at: level, headerBits: bits) { $0.writePing() }
+      guard case .localTransport(let error) = reason() else {
+        Issue.record("\(bits): \(String(describing: reason()))")
+        continue
+      }
+      #expect(error.code == .protocolViolation)
+    }
+  }
+
+  /// RFC 9000 §14.1: a server that knows the connection already drops Initial packets in small datagrams too.
+  @Test func initialPacketsInSmallDatagramsAreDropped() throws {
+    let pair = try ConnectionPair()
+    #expect(pair.run { $0.server.hasProcessedPacket })
+    for (size, isTaken) in [(1_199, false), (600, false), (1_200, true)] {
+      let before = pair.see { $0.server.statistics.packetsReceived }
+      pair.inject(at: .initial, datagramSize: size) { $0.writePing() }
+      #expect(pair.see { $0.server.statistics.packetsReceived } == before + (isTaken ? 1 : 0), "\(size)")
+    }
+    // A client takes them: the server's acknowledgements are no larger.
+    let before = pair.see { $0.client.statistics.packetsReceived }
+    pair.inject(from: .server, at: .initial, datagramSize: 100) { $0.writePing() }
+    #expect(pair.see { $0.client.statistics.packetsReceived } == before + 1)
   }
 
   /// One-byte frames with gaps must cost neither memory without bound nor the connection's life at once.

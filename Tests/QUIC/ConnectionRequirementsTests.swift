@@ -349,6 +349,24 @@ import Wire
     #expect(pair.bytesSent[.client]! > said)
   }
 
+  /// RFC 9000 §10.2.1: the more comes while it closes, the less often an end answers.
+  @Test func closingAnswersLessAndLessOften() throws {
+    let pair = try Self.connected()
+    pair.filter = { _ in nil }
+    pair.client.close(code: 1, reason: "")
+    pair.flush()
+    let said = try #require(pair.sent[.client])
+    for _ in 0..<200 {
+      var datagram = [UInt8](repeating: 0x41, count: 1_200)
+      datagram.withUnsafeMutableBytes {
+        pair.client.receive($0, path: ConnectionPair.clientPath, ecn: .notECT, now: pair.now)
+      }
+      pair.flush()
+    }
+    // To the first, the second, the fourth, and so on to the 128th.
+    #expect(pair.sent[.client] == said + 8)
+  }
+
   // MARK: Datagrams (RFC 9221)
 
   @Test func datagramsNotAskedForAreRefused() throws {

@@ -83,6 +83,29 @@ struct PacketHeaderTests {
     }
   }
 
+  /// RFC 9001 §9.5: what is written of a packet number does not tell how long it is encoded: four bytes every time.
+  @Test(arguments: [1, 2, 3, 4]) func packetNumbersOfEveryLengthAreWrittenAlike(length: Int) {
+    let number: UInt64 = 0x1234_5678_9abc_def0
+    let header = PacketStart.shortHeaderLength(destinationID: destination, packetNumberLength: 0)
+    var memory = [UInt8](repeating: 0xee, count: header + 5)
+    memory.withUnsafeMutableBytes { bytes in
+      var writer = ByteWriter(bytes)
+      let start = writer.beginShortPacket(
+        destinationID: destination, keyPhase: false, packetNumber: number, packetNumberLength: length)
+      #expect(writer.count == header + length && start.payloadOffset == header + length)
+    }
+    let encoded: [UInt8] = [0x9a, 0xbc, 0xde, 0xf0]
+    let expected = Array(encoded.suffix(length)) + [UInt8](repeating: 0, count: 4 - length) + [0xee]
+    #expect(Array(memory[header...]) == expected)
+    // Where there is no room for four there is none for one.
+    memory.withUnsafeMutableBytes { bytes in
+      var writer = ByteWriter(UnsafeMutableRawBufferPointer(rebasing: bytes[..<(header + 3)]))
+      _ = writer.beginShortPacket(
+        destinationID: destination, keyPhase: false, packetNumber: number, packetNumberLength: length)
+      #expect(writer.overflowed)
+    }
+  }
+
   @Test func coalescedPackets() throws {
     let key = PacketKey(suite: .aes128GCM, secret: secret)
     let protection = HeaderProtectionKey(suite: .aes128GCM, secret: secret)

@@ -92,6 +92,92 @@ import Wire
     try transfer(pair)
   }
 
+  /// What the last packet of an end's carried.
+  private static func lastFrames(_ collector: QLogTests.Collector, _ role: Role) -> [String] {
+    let records = (try? collector.records(role)) ?? []
+    let sent = records.last { $0["name"] as? String == "quic:packet_sent" }
+    let frames = (sent?["data"] as? [String: Any])?["frames"] as? [[String: Any]]
+    return frames?.compactMap { $0["frame_type"] as? String } ?? ["nothing"]
+  }
+
+  /// RFC 9000 §9.6.2, §21.5.3: until the client has validated it nothing but probes goes to the preferred address, and
+  /// until the server has gone there nothing but probes comes from it; its own challenge is among them.
+  @Test func nothingButProbesGoesThereBeforeItIsValidated() throws {
+    let collector = QLogTests.Collector()
+    let server = collector.configuration { $0.preferredAddresses = [Self.preferred] }
+    let pair = try ConnectionPair(collector.configuration(), server)
+    var seen: [ConnectionPair.End: Set<String>] = [:]
+    var answers = 0
+    pair.filter = { [unowned pair] datagram in
+      let isClients = datagram.from == .client
+      guard (isClients ? datagram.path.remote : datagram.path.local) == Self.preferred else { return datagram }
+      let isThere =
+        isClients ? pair.client.path.remote == Self.preferred : pair.server.path.local == Self.preferred
+      if isThere { return datagram }
+      seen[datagram.from, default: []].formUnion(Self.lastFrames(collector, isClients ? .client : .server))
+      if isClients { return datagram }
+      // The first answers are lost, so that there is time to do otherwise.
+      answers += 1
+      return answers > 2 ? datagram : nil
+    }
+    #expect(pair.connect())
+    try transfer(pair)
+    pair.run(for: .seconds(5))
+    #expect(pair.see { $0.client.path.remote } == Self.preferred && pair.see { $0.server.path.local } == Self.preferred)
+    for end in [ConnectionPair.End.client, .server] {
+      let frames = try #require(seen[end])
+      #expect(frames.contains("path_challenge"))
+      #expect(frames.isSubset(of: ["padding", "path_challenge", "path_response", "new_connection_id"]), "\(frames)")
+    }
+  }
+
+  /// RFC 9000 §9.6.3: a client that moves before it is there validates both addresses from its new one. When the
+  /// preferred one answers, the original is given up.
+  @Test func aClientThatMovesMeanwhileGoesThereFromItsNewAddress() throws {
+    let pair = try pair()
+    let elsewhere = SocketAddress("192.0.2.77:40000")!
+    // From the preferred address nothing reaches the client's first one, from the original nothing its second.
+    pair.filter = { datagram in
+      guard datagram.from == .server else { return datagram }
+      return (datagram.path.local == Self.preferred) == (datagram.path.remote == elsewhere) ? datagram : nil
+    }
+    #expect(pair.connect())
+    #expect(pair.client.migrate(to: Path(local: elsewhere, remote: Self.original), now: pair.now) == true)
+    let path = Path(local: elsewhere, remote: Self.preferred)
+    pair.flush()
+    #expect(pair.see { !$0.client.active.challenges.isEmpty && $0.client.others.contains { $0.path == path } })
+    #expect(pair.run { $0.client.path == path })
+    #expect(pair.see { $0.client.others.allSatisfy { $0.challenges.isEmpty && !$0.isChallengeDue } })
+    try transfer(pair)
+    #expect(pair.see { $0.server.path } == ConnectionPair.reversed(path))
+  }
+
+  /// RFC 9000 §9.6.3: what comes to another address of the server's from another address than the client's is answered
+  /// with no more than three times as much, and followed only when it has proved itself.
+  @Test func aStrangeSourceThereMustProveItself() throws {
+    let pair = try ConnectionPair()
+    #expect(pair.connect())
+    pair.run(for: .seconds(1))
+    let strange = Path(local: SocketAddress("203.0.113.99:5000")!, remote: Self.preferred)
+    var (received, sent) = (0, 0)
+    pair.route = { $0.from == .client ? strange : $0.path }
+    pair.filter = { datagram in
+      if datagram.from == .client { received += datagram.bytes.count }
+      guard datagram.path == ConnectionPair.reversed(strange) else { return datagram }
+      sent += datagram.bytes.count
+      #expect(sent <= 3 * received)
+      return nil
+    }
+    pair.serverApplication.reply = TestApplication.Outgoing(total: 50_000, finish: true)
+    let id = try #require(pair.open(.client))
+    pair.clientApplication.outgoing[id] = TestApplication.Outgoing(total: 500, finish: true)
+    #expect(pair.run { $0.clientApplication.finished.contains(id) })
+    pair.run(for: .seconds(5))
+    #expect(sent > 0)
+    #expect(pair.see { $0.server.path } == ConnectionPair.reversed(ConnectionPair.clientPath))
+    #expect(pair.see { $0.server.statistics.migrations } == 0)
+  }
+
   /// RFC 9000 §9.6.2: what an attacker forwards to another address of the server's moves nothing.
   @Test func serverFollowsToAnotherAddressOnlyWhenItIsValidated() throws {
     let pair = try ConnectionPair()

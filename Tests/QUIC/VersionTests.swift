@@ -108,7 +108,33 @@ import Wire
     #expect(fifth.see { $0.client.version } == .v1 && fifth.see { $0.client.isResumed })
   }
 
+  @Test("RFC 9369 §4.1: a server that chose version 2 reads the Initial packets that the client repeats in version 1")
+  func repeatedInitialPacketsOfTheFirstVersionAreRead() throws {
+    let pair = try ConnectionPair(prefers([.v2, .v1]))
+    pair.filter = { $0.from == .server ? nil : $0 }
+    #expect(pair.run { $0.server.version == .v2 })
+    let received = pair.see { $0.server.statistics.packetsReceived }
+    pair.run(for: .seconds(3))
+    #expect(pair.see { $0.client.version } == .v1)
+    #expect(pair.see { $0.server.statistics.packetsReceived } > received)
+    #expect(pair.see { $0.server.statistics.drops.total } == 0)
+    pair.filter = { $0 }
+    try carriesData(pair)
+    #expect(pair.see { $0.client.version } == .v2)
+  }
+
   // MARK: Downgrades
+
+  @Test("RFC 9368 §4: a client checks that the version it speaks is the one that the server says it chose")
+  func theChosenVersionIsChecked() throws {
+    for (chosen, isTrue) in [(Version.v1, true), (.v2, false), (Version(rawValue: 0x1a2a_3a4a), false)] {
+      let pair = try ConnectionPair(misstating: {
+        $0.versionInformation = VersionInformation(chosen: chosen, available: [.v1, .v2])
+      })
+      #expect(pair.connect() == isTrue)
+      #expect(reason(.versionNegotiationError, pair, .client) == !isTrue)
+    }
+  }
 
   private func reason(_ code: TransportError.Code, _ pair: ConnectionPair, _ end: ConnectionPair.End) -> Bool {
     let application = end == .client ? pair.clientApplication : pair.serverApplication

@@ -54,6 +54,21 @@ struct PrefixTrieTests {
       }
       #expect(inside == model.keys.count { $0[1] >= UInt32(length) && $0[0] & .mask(Int(length)) == bits })
     }
+    for _ in 0..<300 {
+      let (within, length) = randomPrefix(entropy)
+      let (bits, ofLast) = randomPrefix(entropy)
+      var page: [[UInt32]] = []
+      trie.forEach(within: within, length, after: (bits, ofLast)) {
+        let prefix = trie.prefix($0)
+        page.append([prefix.bits, UInt32(prefix.length)])
+        return page.count < 5
+      }
+      let expected = walked.filter {
+        $0[1] >= UInt32(length) && $0[0] & .mask(Int(length)) == within
+          && ($0[0] > bits || $0[0] == bits && $0[1] > UInt32(ofLast))
+      }
+      #expect(page == Array(expected.prefix(5)))
+    }
   }
 
   @Test func ipv6PrefixesOfAllLengths() {

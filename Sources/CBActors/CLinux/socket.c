@@ -35,6 +35,10 @@ int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remot
     if (!error) error = set(fd, IPPROTO_IP, IP_RECVTOS, 1);
     if (!error) error = set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
   }
+  if (!error && o->receive_hop_limit && six) error = set(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+  if (!error && o->receive_hop_limit && (!six || o->dual_stack)) error = set(fd, IPPROTO_IP, IP_RECVTTL, 1);
+  if (!error && o->hop_limit && six) error = set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, o->hop_limit);
+  if (!error && o->hop_limit && !six) error = set(fd, IPPROTO_IP, IP_TTL, o->hop_limit);
   if (!error && o->reuse_port) error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (!error && o->receive_offload) error = set(fd, IPPROTO_UDP, UDP_GRO, 1);
   if (!error && o->buffer_bytes > 0) {
@@ -78,7 +82,7 @@ int cb_tcp_open(bool six) {
   return fd < 0 ? -errno : fd;
 }
 
-int cb_tcp_listen(const struct cb_endpoint *local, bool reuse_port, bool dual_stack, int backlog) {
+int cb_tcp_bind(const struct cb_endpoint *local, bool reuse_port, bool dual_stack) {
   bool six = local->family == 6;
   int fd = cb_tcp_open(six);
   if (fd < 0) return fd;
@@ -86,12 +90,36 @@ int cb_tcp_listen(const struct cb_endpoint *local, bool reuse_port, bool dual_st
   if (!error && six) error = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, !dual_stack);
   if (!error && reuse_port) error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (!error) error = cb_bind(fd, local, six);
-  if (!error && listen(fd, backlog)) error = -errno;
   if (error) {
     close(fd);
     return error;
   }
   return fd;
+}
+
+int cb_listen(int fd, int backlog) { return listen(fd, backlog) ? -errno : 0; }
+
+int cb_tcp_signature(int fd, const struct cb_endpoint *peer, bool six, const void *key, size_t length) {
+  struct tcp_md5sig signature;
+  memset(&signature, 0, sizeof signature);
+  if (length > sizeof signature.tcpm_key) return -EINVAL;
+  union cb_sockaddr a;
+  socklen_t size = cb_sockaddr_store(&a, peer, six);
+  if (size == 0) return -EAFNOSUPPORT;
+  memcpy(&signature.tcpm_addr, &a, size);
+  signature.tcpm_keylen = length;
+  memcpy(signature.tcpm_key, key, length);
+  int result = setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &signature, sizeof signature) ? -errno : 0;
+  explicit_bzero(&signature, sizeof signature);
+  return result;
+}
+
+int cb_ttl_greatest(int fd, bool six) {
+  return six ? set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 255) : set(fd, IPPROTO_IP, IP_TTL, 255);
+}
+
+int cb_ttl_required(int fd, bool six) {
+  return six ? set(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, 255) : set(fd, IPPROTO_IP, IP_MINTTL, 255);
 }
 
 int cb_local_endpoint(int fd, struct cb_endpoint *out) {

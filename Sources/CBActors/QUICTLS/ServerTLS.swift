@@ -19,8 +19,12 @@ public final class ServerTLSContext: Sendable {
   let tickets: TicketKeys
   let replays: ReplayRegister?
   private let verifier: PeerVerifier?
+  private let identity: TLSIdentity
+  private let others: [TLSIdentity]
 
   /// - Parameters:
+  ///   - identity: shown to clients that ask for no name, or for one that none of the others is for.
+  ///   - others: shown to clients that ask for a name of theirs (RFC 6066 §3).
   ///   - applicationProtocols: ALPN names, the preferred one first; at least one.
   ///   - earlyDataContext: nil refuses 0-RTT. Otherwise what a ticket's 0-RTT depends on, such as the limits among the
   ///     transport parameters: 0-RTT is accepted only where it is the same again (RFC 9000 §7.4.1).
@@ -30,7 +34,8 @@ public final class ServerTLSContext: Sendable {
   ///   - cipherSuites: those taken, the preferred one first. With all of them, in order, hardware decides what is best.
   ///   - keyLogFile: appends every connection's secrets to this file; for debugging only.
   public init(
-    identity: TLSIdentity, applicationProtocols: [String], clientAuthentication: ClientAuthentication = .none,
+    identity: TLSIdentity, others: [TLSIdentity] = [], applicationProtocols: [String],
+    clientAuthentication: ClientAuthentication = .none,
     earlyDataContext: [UInt8]? = nil, tickets: TicketKeys? = nil, replays: ReplayRegister? = nil,
     cipherSuites: [CipherSuite] = CipherSuite.allCases, keyLogFile: String? = nil
   ) throws(TLSConfigurationError) {
@@ -42,7 +47,14 @@ public final class ServerTLSContext: Sendable {
     let tickets = tickets ?? TicketKeys { 0 }
     self.tickets = tickets
     self.replays = replays
+    self.identity = identity
+    self.others = others
     try identity.install(in: context.handle)
+    if !others.isEmpty {
+      SSL_CTX_set_cert_cb(
+        context.handle,
+        { ssl, _ in (TLSHandshake.of(ssl) as? TLSServerSession)?.chooseIdentity() == true ? 1 : 0 }, nil)
+    }
     switch clientAuthentication {
     case .none: verifier = nil
     case .optional(let policy):
@@ -94,6 +106,11 @@ public final class ServerTLSContext: Sendable {
 
   /// A session for one connection.
   public func makeSession() -> TLSServerSession { TLSServerSession(self) }
+
+  /// What to show instead of the first identity to a client that asks for `name`.
+  fileprivate func other(for name: String) -> TLSIdentity? {
+    identity.bears(name) ? nil : others.first { $0.bears(name) }
+  }
 
   /// Tickets are good for one service and one version of QUIC. RFC 9369 §5: "Servers MUST validate the originating version
   /// of any session ticket or token and not accept one issued from a different version."
@@ -155,6 +172,12 @@ public final class TLSServerSession: TLSHandshake {
   func judgeEarlyData(by ticket: UnsafeRawBufferPointer) {
     guard offersEarlyData, let replays = server.replays else { return }
     if !replays.admit(ticket) { SSL_set_early_data_enabled(ssl, 0) }
+  }
+
+  /// The client's name is known, and nothing has been shown yet. False ends the handshake.
+  fileprivate func chooseIdentity() -> Bool {
+    guard let name = requestedServerName, let identity = server.other(for: name) else { return true }
+    return identity.show(in: ssl)
   }
 
   /// The name that the client asked for (RFC 6066 §3); nil when it gave none.

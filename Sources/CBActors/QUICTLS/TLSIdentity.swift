@@ -42,6 +42,19 @@ public final class TLSIdentity: Sendable {
   /// SHA-256 of the leaf's SubjectPublicKeyInfo: what a ``TrustPolicy`` pins.
   public var publicKeyPin: [UInt8] { PublicKeyPin.of(chain[0]) ?? [] }
 
+  /// Whether the leaf is for a DNS name.
+  func bears(_ name: String) -> Bool {
+    X509_check_host(chain[0], name, name.utf8.count, UInt32(X509_CHECK_FLAG_NEVER_CHECK_SUBJECT), nil) == 1
+  }
+
+  /// Takes the place, for one handshake, of what its context shows. False when memory is exhausted.
+  func show(in ssl: OpaquePointer) -> Bool {
+    guard SSL_use_certificate(ssl, chain[0]) == 1, SSL_use_PrivateKey(ssl, key) == 1,
+      SSL_clear_chain_certs(ssl) == 1
+    else { return false }
+    return chain.dropFirst().allSatisfy { SSL_add1_chain_cert(ssl, $0) == 1 }
+  }
+
   func install(in context: OpaquePointer) throws(TLSConfigurationError) {
     guard SSL_CTX_use_certificate(context, chain[0]) == 1, SSL_CTX_use_PrivateKey(context, key) == 1 else {
       throw TLSConfigurationError(library: "certificate refused")

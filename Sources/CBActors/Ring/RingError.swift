@@ -22,6 +22,9 @@ public struct RingError: Error, Hashable, Sendable {
   /// The system's error number, or 0 where none applies.
   public let errno: Int32
 
+  /// Another socket has the address.
+  public var isAddressInUse: Bool { errno == EADDRINUSE }
+
   init(_ code: Code, _ operation: String, errno: Int32 = 0) {
     self.code = code
     self.operation = operation

@@ -12,6 +12,8 @@ public final class TCPConnection {
     public var receiveBufferSize = 32 << 10
     /// Bytes that may wait to be sent besides the kernel's own buffer; allocated when the kernel's is full.
     public var sendQueueSize = 256 << 10
+    /// Of a connection that is opened; one that is accepted has its listener's.
+    public var protection = TCPProtection()
     public init() {}
   }
 
@@ -75,6 +77,12 @@ public final class TCPConnection {
     let isIPv6 = !remote.ip.isIPv4
     let descriptor = cb_tcp_open(isIPv6)
     guard descriptor >= 0 else { throw .system("socket", descriptor) }
+    do throws(RingError) {
+      try TCPProtection.apply([remote.ip: options.protection], to: descriptor, isIPv6: isIPv6)
+    } catch {
+      Glibc.close(descriptor)
+      throw error
+    }
     if let local {
       var from = cb_endpoint(local)
       let result = cb_bind(descriptor, &from, isIPv6)
@@ -99,13 +107,21 @@ public final class TCPConnection {
 
   /// Takes over an accepted descriptor. Reading begins when the delegate is set.
   static func accepted(
-    _ descriptor: Int32, on ring: RingExecutor, options: Options
+    _ descriptor: Int32, on ring: RingExecutor, protection: [IPAddress: TCPProtection] = [:], options: Options
   ) throws(RingError) -> TCPConnection {
     var remote = cb_endpoint()
     let result = cb_remote_endpoint(descriptor, &remote)
     guard result == 0, let address = remote.socketAddress else {
       Glibc.close(descriptor)
       throw .system("getpeername", result)
+    }
+    if protection[address.ip]?.isFromNextHopOnly == true {
+      do throws(RingError) {
+        try TCPProtection.require(on: descriptor, isIPv6: !address.ip.isIPv4)
+      } catch {
+        Glibc.close(descriptor)
+        throw error
+      }
     }
     cb_no_delay(descriptor)
     let connection = try TCPConnection(

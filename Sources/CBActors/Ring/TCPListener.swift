@@ -23,26 +23,38 @@ public final class TCPListener {
   private var delegate: (any TCPListenerDelegate)?
   private let descriptor: Int32
   private let connectionOptions: TCPConnection.Options
+  private let protection: [IPAddress: TCPProtection]
   private let accept = AcceptOperation()
   private var retry: RingTimer?
 
   /// How long to wait when the process has no descriptor left.
   private static let retryInterval = Interval.milliseconds(100)
 
+  /// - Parameter protection: of the connections from each of these peers.
   public init(
     on ring: RingExecutor, bind local: SocketAddress, reusePort: Bool = false, dualStack: Bool = true,
-    backlog: Int = 1_024, connectionOptions: TCPConnection.Options = .init(), delegate: any TCPListenerDelegate
+    backlog: Int = 1_024, protection: [IPAddress: TCPProtection] = [:],
+    connectionOptions: TCPConnection.Options = .init(), delegate: any TCPListenerDelegate
   ) throws(RingError) {
     ring.preconditionIsCurrent()
     guard ring.acceptsOperations else { throw .closed("listen") }
     var from = cb_endpoint(local)
-    let result = cb_tcp_listen(&from, reusePort, dualStack, Int32(clamping: backlog))
-    guard result >= 0 else { throw .system("listen", result) }
+    let result = cb_tcp_bind(&from, reusePort, dualStack)
+    guard result >= 0 else { throw .system("bind", result) }
+    do throws(RingError) {
+      try TCPProtection.apply(protection, to: result, isIPv6: !local.ip.isIPv4)
+      let listening = cb_listen(result, Int32(clamping: backlog))
+      guard listening == 0 else { throw .system("listen", listening) }
+    } catch {
+      Glibc.close(result)
+      throw error
+    }
     var bound = cb_endpoint()
     _ = cb_local_endpoint(result, &bound)
     self.ring = ring
     self.delegate = delegate
     self.connectionOptions = connectionOptions
+    self.protection = protection
     descriptor = result
     localAddress = bound.socketAddress ?? local
     accept.listener = self
@@ -60,7 +72,9 @@ public final class TCPListener {
     if result >= 0 {
       if isOpen, ring.acceptsOperations {
         // A peer that is gone already is no failure of the listener.
-        if let connection = try? TCPConnection.accepted(result, on: ring, options: connectionOptions) {
+        if let connection = try? TCPConnection.accepted(
+          result, on: ring, protection: protection, options: connectionOptions)
+        {
           delegate?.tcpListener(self, accepted: connection)
         }
       } else {

@@ -26,6 +26,8 @@ public final class UDPSocket {
   public internal(set) var statistics = Statistics()
   /// False from when the kernel or device refused segmentation offload; datagrams are then sent one by one.
   public internal(set) var sendsTrains = true
+  /// Of the datagram that is being delivered: its TTL or hop limit as it arrived; nil where it was not asked for.
+  public private(set) var receivedHopLimit: UInt8?
   var delegate: (any UDPSocketDelegate)?
 
   let descriptor: Int32
@@ -67,6 +69,8 @@ public final class UDPSocket {
     open.reuse_port = options.reusePort
     open.dual_stack = options.dualStack
     open.receive_offload = options.receivesTrains
+    open.receive_hop_limit = options.receivesHopLimit
+    open.hop_limit = options.hopLimit ?? 0
     open.buffer_bytes = Int32(clamping: options.socketBufferBytes)
     var from = cb_endpoint(local)
     var to = options.remote.map { cb_endpoint($0) } ?? cb_endpoint()
@@ -135,6 +139,7 @@ public final class UDPSocket {
       local.ip = ip
       local.scopeID = datagram.to.scope
     }
+    receivedHopLimit = UInt8(exactly: datagram.hop_limit)
     askForBatchEnd()
     delegate?.udpSocket(
       self, received: UnsafeMutableRawBufferPointer(start: datagram.payload, count: Int(datagram.length)),

@@ -15,6 +15,10 @@ public struct UDPSocketOptions: Sendable {
   /// Bytes asked for in each of the socket's kernel buffers; 0 leaves the system's default. Past
   /// `net.core.rmem_max` only with CAP_NET_ADMIN.
   public var socketBufferBytes = 4 << 20
+  /// The TTL or hop limit of what is sent; nil leaves the system's.
+  public var hopLimit: UInt8?
+  /// ``UDPSocket/receivedHopLimit`` says how far each datagram came.
+  public var receivesHopLimit = false
   /// Connects the socket: only this peer's datagrams come in, and its ICMP errors are heard.
   public var remote: SocketAddress?
 

@@ -35,10 +35,13 @@ extension Schema {
         lines.append("\(indent)\(key.name):")
         inner.render(into: &lines, indent: indent + "  ", path: keyPath)
       case .sections(let inner, let examples):
-        lines.append("\(indent)\(key.name):\(examples.isEmpty ? " []" : "")")
+        let isEmpty = examples.isEmpty || key.isExampleCommentedOut
+        lines.append("\(indent)\(key.name):\(isEmpty ? " []" : "")")
+        var items: [String] = []
         for (index, example) in examples.enumerated() {
-          inner.renderItem(example, into: &lines, indent: indent, explained: index == 0)
+          inner.renderItem(example, into: &items, indent: indent, explained: index == 0)
         }
+        lines += key.isExampleCommentedOut ? items.map { "\(indent)# \($0.dropFirst(indent.count))" } : items
       }
     }
   }

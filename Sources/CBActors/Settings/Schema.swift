@@ -16,6 +16,8 @@ public struct Schema: Sendable {
     public var isRequired = false
     /// Whether the sample stands in the example file without being commented out.
     public var isExampleShown = false
+    /// Whether the sample of a list of sections is commented out, the list itself being empty.
+    public var isExampleCommentedOut = false
     /// A second environment variable, besides the one that the key's path makes.
     public var environmentAlias: String?
 
@@ -53,9 +55,11 @@ extension Schema.Key {
   }
 
   public static func sections(
-    _ name: String, example: [[String: String]], _ summary: String, _ keys: [Schema.Key]
+    _ name: String, example: [[String: String]], commentedOut: Bool = false, _ summary: String, _ keys: [Schema.Key]
   ) -> Self {
-    Self(name: name, summary: summary, content: .sections(Schema(keys), example: example))
+    Self(
+      name: name, summary: summary, content: .sections(Schema(keys), example: example),
+      isExampleCommentedOut: commentedOut)
   }
 }
 

@@ -23,6 +23,8 @@ public enum ValueKind: Sendable {
   case socketAddress
   /// `address:port` with an address of the loopback interface. `anyPort` allows port 0.
   case loopbackAddress(anyPort: Bool)
+  /// An IP address, without port.
+  case address
   /// `192.0.2.0/24`, `2001:db8::/32`, or a single address.
   case prefix
   /// `443` or `8000-8999`.
@@ -71,6 +73,7 @@ extension ValueKind {
       guard let address = SocketAddress(text) else { return unless(false, "a loopback address:port") }
       if !address.ip.isLoopback { return "\(quoted(text)) is not a loopback address; use 127.0.0.1 or [::1]" }
       return unless(anyPort || address.port != 0, "a port that is not 0")
+    case .address: return unless(IPAddress(text) != nil, "an IP address")
     case .prefix: return unless(IPPrefix(text) != nil || IPAddress(text) != nil, "an IP prefix such as 192.0.2.0/24")
     case .portRange: return unless(Self.portRange(text) != nil, "a port or a range such as 8000-8999")
     case .secureURL: return Self.urlProblem(text)

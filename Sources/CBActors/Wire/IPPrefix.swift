@@ -10,6 +10,16 @@ public struct IPPrefix: Hashable, Sendable {
     self.length = length
   }
 
+  /// The first bits of an address of the family that is as wide; those behind the length are cleared.
+  public init<Bits: PrefixBits>(_ bits: Bits, _ length: UInt8) {
+    let address: IPAddress =
+      Bits.bitWidth == 32
+      ? .v4(IPv4Address(rawValue: UInt32(truncatingIfNeeded: bits)))
+      : .v6(IPv6Address(high: UInt64(truncatingIfNeeded: bits >> 64), low: UInt64(truncatingIfNeeded: bits)))
+    self.length = min(Int(length), address.bitWidth)
+    self.address = address.masked(to: self.length)
+  }
+
   /// Parses `10.0.0.0/8` or `2001:db8::/32`; host bits that are set, or anything else, is nil.
   public init?(_ text: String) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)

@@ -20,8 +20,8 @@ extension PrefixBits {
 /// The decisions on the way down are, for each bit in turn, "does the prefix go on?" (at twice the bit's index) and "is
 /// the bit set?" (one more). A prefix is so told from those within it, and comes before them in the order of the trie,
 /// which is that of (address, length).
-public struct PrefixTrie<Bits: PrefixBits> {
-  @usableFromInline struct Node {
+public struct PrefixTrie<Bits: PrefixBits>: Sendable {
+  @usableFromInline struct Node: Sendable {
     /// Which decision is taken here; grows on the way down.
     @usableFromInline var position: UInt32
     /// Where to go for no and for yes: another node, or a leaf.
@@ -36,7 +36,7 @@ public struct PrefixTrie<Bits: PrefixBits> {
   }
 
   /// A node's index, or with the top bit set a prefix's number.
-  @usableFromInline struct Reference: Equatable {
+  @usableFromInline struct Reference: Equatable, Sendable {
     @usableFromInline var raw: UInt32
     @inlinable init(raw: UInt32) { self.raw = raw }
     @inlinable static func node(_ index: Int) -> Self { Self(raw: UInt32(index)) }
@@ -45,7 +45,7 @@ public struct PrefixTrie<Bits: PrefixBits> {
     @inlinable var index: Int { Int(raw & 0x7fff_ffff) }
   }
 
-  @usableFromInline struct Key {
+  @usableFromInline struct Key: Sendable {
     @usableFromInline var bits: Bits
     @usableFromInline var length: UInt8
     @inlinable init(_ bits: Bits, _ length: UInt8) {
@@ -185,27 +185,59 @@ public struct PrefixTrie<Bits: PrefixBits> {
 
   /// Calls `body` with the number of each prefix within the given one, itself included, in the order of (address,
   /// length). Until it returns false.
-  @inlinable public func forEach(within bits: Bits, _ length: UInt8, _ body: (Int) -> Bool) {
-    guard var at = root else { return }
+  ///
+  /// - Parameter last: only those behind this one, which need not be there.
+  @inlinable public func forEach(
+    within bits: Bits, _ length: UInt8, after last: (bits: Bits, length: UInt8)? = nil, _ body: (Int) -> Bool
+  ) {
+    guard root != nil else { return }
     let key = Key(bits, length)
-    while !at.isLeaf {
-      let node = nodes[at.index]
-      if node.position >= UInt32(length) << 1 { break }
-      at = key.answer(node.position) ? node.yes : node.no
+    var pending: ContiguousArray<Reference> = []
+    // What is behind the last one begins behind the prefix itself, which comes first of all within it.
+    if let last, last.bits > bits || last.bits == bits && last.length >= length {
+      stack(after: Key(last.bits, last.length), &pending)
+    } else {
+      stack(from: key, &pending)
     }
-    var pending: ContiguousArray<Reference> = [at]
-    var isFirst = true
     while let next = pending.popLast() {
       guard next.isLeaf else {
         pending.append(nodes[next.index].yes)
         pending.append(nodes[next.index].no)
         continue
       }
-      // All of them agree in their first bits, so that one tells for the rest.
-      if isFirst, !key.covers(keys[next.index]) { return }
-      isFirst = false
-      if !body(next.index) { return }
+      // Those within follow each other, so that the first that is not is the end.
+      if !key.covers(keys[next.index]) || !body(next.index) { return }
     }
+  }
+
+  /// Puts what begins at a key on the stack of a walk: what is within it, if anything.
+  @inlinable func stack(from key: Key, _ pending: inout ContiguousArray<Reference>) {
+    guard var at = root else { return }
+    while !at.isLeaf {
+      let node = nodes[at.index]
+      if node.position >= UInt32(key.length) << 1 { break }
+      at = key.answer(node.position) ? node.yes : node.no
+    }
+    pending.append(at)
+  }
+
+  /// Puts all that is behind a key on the stack of a walk, the nearest on top.
+  @inlinable func stack(after key: Key, _ pending: inout ContiguousArray<Reference>) {
+    guard let root else { return }
+    // The key's own place: where it is, or where it would be.
+    let parting = key.parting(from: keys[leaf(key, from: root)])
+    var at = root
+    while !at.isLeaf {
+      let node = nodes[at.index]
+      if let parting, node.position > parting { break }
+      if key.answer(node.position) {
+        at = node.yes
+      } else {
+        pending.append(node.yes)
+        at = node.no
+      }
+    }
+    if let parting, !key.answer(parting) { pending.append(at) }
   }
 
   // MARK: Storage

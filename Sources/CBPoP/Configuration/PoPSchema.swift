@@ -56,6 +56,14 @@ extension PoPSettings {
           "servers", .socketAddress, example: ["192.0.2.53:53"],
           "Resolvers as address:port. Without any, those of /etc/resolv.conf are asked.")
       ]),
+    bgpSection,
+    .section(
+      "control", "Where cbpop's own commands, such as cbpop bgp show, ask the running PoP.",
+      [
+        .value(
+          "socket", .path, default: "/run/cloudbridge/cbpop.sock",
+          "A Unix socket that only the PoP's user may open. Relative to this file.")
+      ]),
     .section(
       "pages", "What the PoP serves to anyone.",
       [

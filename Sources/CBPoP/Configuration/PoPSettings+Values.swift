@@ -121,10 +121,12 @@ extension Secret {
 public enum SecretFileError: Error, Hashable, Sendable, CustomStringConvertible {
   case readableByOthers(String, Int)
   case noKey(String)
+  case noPassword(String)
   case tooShort(String, least: Int)
   public var description: String {
     switch self {
     case .tooShort(let path, let least): "\(path) holds less than \(least) bytes"
+    case .noPassword(let path): "\(path) does not hold a password of 1 to 80 bytes"
     case .noKey(let path): "\(path) does not hold 32 hexadecimal digits"
     case .readableByOthers(let path, let mode):
       "\(path) can be read by others (mode \(String(mode, radix: 8))): chmod 600 \(path)"

@@ -16,6 +16,9 @@ public struct PoPSettings: Hashable, Sendable {
   public var transport: Transport
   /// Empty: the system's own.
   public var dnsServers: [SocketAddress]
+  public var bgp: BGP
+  /// Where operators ask.
+  public var controlSocket: String
   /// The directory whose files are served to anyone; nil serves none.
   public var pagesDirectory: String?
   public var dev: Dev
@@ -127,6 +130,14 @@ extension PoPSettings {
     try self.init(settings, source: file.map { .file($0.path, line: nil) } ?? .defaultValue, isDev: isDev)
   }
 
+  /// Where the PoP of these settings is asked; the rest of them may be incomplete.
+  public static func controlSocket(path: String?, environment: [String: String]) throws(SettingsError) -> String {
+    var file: SettingsFile?
+    if let path { file = try SettingsFile(path: path, schema: Self.schema) }
+    let settings = try ResolvedSettings(schema: Self.schema, file: file, flags: [], environment: environment)
+    return settings.path("control.socket") ?? ""
+  }
+
   init(_ settings: ResolvedSettings, source: SettingsOrigin, isDev: Bool) throws(SettingsError) {
     var problems: [SettingsError.Problem] = []
     name = settings.text("name") ?? "pop"
@@ -161,6 +172,8 @@ extension PoPSettings {
     transport = Transport(settings)
     pagesDirectory = settings.path("pages.directory")
     dnsServers = settings.list("dns.servers").compactMap { SocketAddress($0) }
+    bgp = BGP(settings)
+    controlSocket = settings.path("control.socket") ?? ""
     let loopback = SocketAddress(.v4(.loopback), port: 0)
     dev = Dev(
       domain: settings.text("dev.domain") ?? "cloudbridge.test",
@@ -170,6 +183,7 @@ extension PoPSettings {
     if listen.isEmpty { problems.append(settings.problem("listen", "names no address")) }
     if Set(listen).count < listen.count { problems.append(settings.problem("listen", "names an address twice")) }
     problems += loadBalancingProblems(settings)
+    problems += bgp.problems(settings)
     for isIPv4 in [true, false] where transport.preferredAddresses.count(where: { $0.ip.isIPv4 == isIPv4 }) > 1 {
       problems.append(
         settings.problem("transport.preferredAddresses", "names two \(isIPv4 ? "IPv4" : "IPv6") addresses"))

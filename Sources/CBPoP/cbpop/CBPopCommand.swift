@@ -11,13 +11,18 @@ struct CBPop: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "cbpop",
     abstract: "A CloudBridge point of presence: QUIC, HTTP/3 and MASQUE tunnels.",
+    version: "cbpop 0.1.0", subcommands: [Run.self, BGPCommand.self], defaultSubcommand: Run.self)
+}
+
+struct Run: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run the point of presence. This is what cbpop does without a subcommand.",
     discussion: """
       Settings come from --set, then CBR_* variables, then the file of --config, then defaults; \
       deploy/cbpop.yaml lists them all.
 
       Exit status: 0 after an orderly stop, 1 when it could not start or failed, 7 for wrong settings, 64 for wrong flags.
-      """,
-    version: "cbpop 0.1.0")
+      """)
 
   @Option(help: ArgumentHelp("The YAML settings file.", valueName: "file"))
   var config: String?

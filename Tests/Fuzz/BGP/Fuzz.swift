@@ -7,6 +7,8 @@ import Wire
 @main enum FuzzBGP {
   static func main() {
     runFuzzer([
+      "bgp-flowspec": { fuzzFlowspec(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
+      "bgp-policies": { fuzzPolicyTexts($0) },
       "bgp-messages": { fuzzMessages(UnsafeRawBufferPointer(rebasing: $0.dropFirst())) },
       "bgp-updates": { fuzzUpdate(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
       "bgp-session": { fuzzSession(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
@@ -30,10 +32,44 @@ import Wire
   _ = try? MessageHeader(bytes, maximumLength: MessageHeader.maximumLength)
 }
 
+/// What is read as rules is written as it came, reads back as itself, and has a place in the order.
+@Sendable func fuzzFlowspec(_ bytes: UnsafeRawBufferPointer, _ choice: UInt8) {
+  let family = choice & 1 == 0 ? AddressFamily.ipv4Flowspec : .ipv6Flowspec
+  guard let rules = NLRI(family, hasPathIdentifiers: false, bytes).flows else { return }
+  for rule in rules {
+    precondition(FlowspecRule(family, rule.components) != nil, "what was read cannot be written anew")
+    let again = rule.serialized.withUnsafeBytes { NLRI(family, hasPathIdentifiers: false, $0).flows }
+    precondition(again == [rule], "a rule reads back as another")
+    precondition(!(rule < rule) && !"\(rule)".isEmpty)
+  }
+  for (one, other) in zip(rules, rules.dropFirst()) where one != other {
+    precondition((one < other) != (other < one), "two rules have no order")
+  }
+}
+
+/// What is no policy text is refused with a place within the text.
+@Sendable func fuzzPolicyTexts(_ bytes: UnsafeRawBufferPointer) {
+  let text = String(decoding: bytes, as: UTF8.self)
+  func check(_ body: () throws -> Void) {
+    do { try body() } catch {
+      guard let error = error as? PolicyTextError else { preconditionFailure("another error") }
+      precondition(error.offset <= text.count && !error.remedy.isEmpty)
+    }
+  }
+  check {
+    let range = try PrefixRange(parsing: text)
+    let again = try PrefixRange(parsing: "\(range)")
+    precondition(range == again, "a range reads back as another")
+  }
+  check { _ = try ASPathPattern(parsing: text).matches(ASPath([65_001, 65_002, 1])) }
+  check { _ = try CommunityPattern(parsing: text) }
+  check { _ = try AnyCommunity(parsing: text) }
+}
+
 /// As an established session reads it, with what the choice's other bits negotiate.
 @Sendable func fuzzUpdate(_ bytes: UnsafeRawBufferPointer, _ choice: UInt8) {
   var context = UpdateReader.Context(
-    families: [.ipv4Unicast, .ipv6Unicast], localAS: 64_512, peerAS: choice & 0x80 == 0 ? 65_001 : 64_512)
+    families: .all, localAS: 64_512, peerAS: choice & 0x80 == 0 ? 65_001 : 64_512)
   context.usesFourOctetAS = choice & 0x40 == 0
   context.addPathFamilies = choice & 0x20 == 0 ? [] : [.ipv4Unicast, .ipv6Unicast]
   context.enforcesFirstAS = choice & 0x10 == 0
@@ -41,6 +77,7 @@ import Wire
   guard let update = try? reader.read(bytes) else { return }
   for nlri in [update.withdrawn, update.reachable, update.mpReachable, update.mpUnreachable].compactMap({ $0 }) {
     precondition(nlri.prefixes.count == nlri.count, "a field that was accepted is read to its end")
+    precondition(!nlri.family.isFlowspec || nlri.flows != nil, "a field that was accepted has a malformed rule")
   }
   for isMultiprotocol in [false, true] {
     let canonical = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) { Array($0) }
@@ -77,7 +114,8 @@ import Wire
 
 private let fuzzConfiguration: PeerConfiguration = {
   var configuration = PeerConfiguration(localAS: 64_512, identifier: IPv4Address(192, 0, 2, 1), peerAS: 65_001)
-  configuration.families = [.ipv4Unicast, .ipv6Unicast]
+  configuration.families = .all
+  configuration.gracefulRestart = GracefulRestartConfiguration()
   configuration.isPassive = true
   return configuration
 }()

@@ -3,7 +3,7 @@ import Wire
 
 @testable import QUIC
 
-private let tokenKey = [UInt8](repeating: 7, count: AddressTokens.keyLength)
+private let secret = [UInt8](repeating: 7, count: SealingKeys.leastSecretLength)
 private let client = SocketAddress("198.51.100.7:4433")!
 private let now = Instant(nanoseconds: 1_000_000_000)
 
@@ -12,7 +12,7 @@ private let now = Instant(nanoseconds: 1_000_000_000)
   if let token = AddressToken(encoded: [UInt8](bytes)) {
     precondition(AddressToken(encoded: token.encoded) == token, "a token reads back as another")
   }
-  let tokens = AddressTokens(key: tokenKey)
+  let tokens = AddressTokens(secret: AuthenticationKey(secret))
   let destination = ConnectionID([1, 2, 3, 4, 5, 6, 7, 8])!
   func judge(_ token: UnsafeRawBufferPointer) -> AddressTokens.Verdict {
     tokens.judge(
@@ -33,19 +33,10 @@ private let now = Instant(nanoseconds: 1_000_000_000)
   precondition(verdict == (isWhole ? expected : .none), "a damaged token is believed, or a good one is not")
 
   // What only a holder of the key could send: anything at all, sealed.
-  let sealed = TokenKey(derivedKey)!.seal([UInt8](bytes), context: [], entropy: entropy)
+  let keys = SealingKeys(secret: AuthenticationKey(secret), purpose: "address token")
+  let sealed = keys.seal([UInt8](bytes), generation: 0, entropy: entropy)
   _ = sealed.withUnsafeBytes { judge($0) }
 }
-
-/// The key that `AddressTokens` seals with at ``now``.
-private let derivedKey: [UInt8] = {
-  let name = Array("address token".utf8) + [UInt8](repeating: 0, count: 8)
-  var key = [UInt8](repeating: 0, count: TokenKey.keyLength)
-  name.withUnsafeBytes { name in
-    key.withUnsafeMutableBytes { AuthenticationKey(tokenKey).authenticate(name, into: $0) }
-  }
-  return key
-}()
 
 /// The connection IDs of draft-ietf-quic-load-balancers: the first four bytes choose a configuration.
 @Sendable func fuzzRoutableID(_ bytes: UnsafeRawBufferPointer) {

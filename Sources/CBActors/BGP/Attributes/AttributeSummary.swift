@@ -29,6 +29,16 @@ public struct AttributeSummary: Hashable, Sendable {
   public var onlyToCustomer: UInt32?
 
   public init() {}
+
+  /// The degree of preference of a route that comes with none.
+  static let defaultPreference: UInt32 = 100
+
+  /// RFC 4271 §9.1.1, for the decision and for internal peers.
+  func degreeOfPreference(isLocal: Bool) -> UInt32 {
+    // RFC 8326 §4.1: a route about to go away has the lowest preference.
+    if wellKnownCommunities.contains(.gracefulShutdown), !isLocal { return 0 }
+    return localPreference ?? Self.defaultPreference
+  }
 }
 
 /// Communities whose meaning every speaker knows.
@@ -46,6 +56,10 @@ public struct WellKnownCommunities: OptionSet, Hashable, Sendable {
   public static let gracefulShutdown = WellKnownCommunities(rawValue: 8)
   /// RFC 7999: traffic is to be discarded.
   public static let blackhole = WellKnownCommunities(rawValue: 16)
+  /// RFC 9494 §2.1: kept long after its speaker was lost; the last resort.
+  public static let longLivedStale = WellKnownCommunities(rawValue: 32)
+  /// RFC 9494 §2.2: not to be kept so.
+  public static let noLongLived = WellKnownCommunities(rawValue: 64)
 
   /// Empty for any other community.
   init(community: UInt32) {
@@ -55,6 +69,8 @@ public struct WellKnownCommunities: OptionSet, Hashable, Sendable {
     case 0xffff_ff03: self = .noExportSubconfed
     case 0xffff_0000: self = .gracefulShutdown
     case 0xffff_029a: self = .blackhole
+    case 0xffff_0006: self = .longLivedStale
+    case 0xffff_0007: self = .noLongLived
     default: self = []
     }
   }

@@ -13,6 +13,11 @@ public struct Community: RawRepresentable, Hashable, Sendable {
   /// RFC 7999.
   public static let blackhole = Community(rawValue: 0xffff_029a)
 
+  /// RFC 9494 §2.1, LLGR_STALE.
+  public static let longLivedStale = Community(rawValue: 0xffff_0006)
+  /// RFC 9494 §2.2, NO_LLGR.
+  public static let noLongLived = Community(rawValue: 0xffff_0007)
+
   /// Parses `64512:100`.
   public init?(_ text: String) {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)

@@ -267,6 +267,12 @@ public struct UpdateReader {
     // RFC 4760 §8: what was not negotiated is not taken.
     guard context.families.contains(family) else { return false }
     let nlri = NLRI(family, hasPathIdentifiers: context.addPathFamilies.contains(family), reader.rest)
+    // RFC 8955 §4: a flow specification has no next hop, and one that it comes with does not count.
+    if family.isFlowspec {
+      guard nlri.isWellFormed else { throw .optionalAttributeError(Array(attribute)) }
+      update.mpReachable = nlri
+      return true
+    }
     let isOfLength = family == .ipv4Unicast ? length == 4 : length == 16 || length == 32
     guard isOfLength, nlri.isWellFormed,
       let address = IPAddress(

@@ -12,6 +12,8 @@ public enum Capability: Hashable, Sendable {
   case role(Role)
   /// RFC 4724 §3.
   case gracefulRestart(GracefulRestart)
+  /// RFC 9494 §3.
+  case longLivedGracefulRestart([LongLived])
   /// RFC 6793 §3.
   case fourOctetAS(UInt32)
   /// RFC 7911 §4.
@@ -74,6 +76,20 @@ public enum Capability: Hashable, Sendable {
     }
   }
 
+  /// How long the sender's routes of a family may be kept once its restart time is over (RFC 9494 §3).
+  public struct LongLived: Hashable, Sendable {
+    public var family: AddressFamily
+    /// F.
+    public var isForwardingPreserved: Bool
+    /// Seconds, 24 bits.
+    public var staleTime: UInt32
+    public init(_ family: AddressFamily, isForwardingPreserved: Bool, staleTime: UInt32) {
+      self.family = family
+      self.isForwardingPreserved = isForwardingPreserved
+      self.staleTime = min(staleTime, 0xff_ffff)
+    }
+  }
+
   public struct AddPath: Hashable, Sendable {
     public var family: AddressFamily
     public var receives: Bool
@@ -98,6 +114,7 @@ extension Capability {
     case .fourOctetAS: 65
     case .addPath: 69
     case .enhancedRouteRefresh: 70
+    case .longLivedGracefulRestart: 71
     case .unknown(let code, _): code
     }
   }
@@ -146,6 +163,15 @@ extension Capability {
     case 70:
       guard value.isEmpty else { throw .malformedOpen }
       self = .enhancedRouteRefresh
+    case 71:
+      guard value.count % 7 == 0 else { throw .malformedOpen }
+      var families: [LongLived] = []
+      while let afi = reader.readUInt16(), let safi = reader.readUInt8(), let word = reader.readUInt32() {
+        families.append(
+          LongLived(
+            AddressFamily(afi: afi, safi: safi), isForwardingPreserved: word >> 31 == 1, staleTime: word & 0xff_ffff))
+      }
+      self = .longLivedGracefulRestart(families)
     default:
       self = .unknown(code: code, value: Array(value))
     }
@@ -163,6 +189,12 @@ extension Capability {
         + restart.families.flatMap {
           Self.octets($0.family.afi) + [$0.family.safi, $0.isForwardingPreserved ? 0x80 : 0]
         }
+    case .longLivedGracefulRestart(let families):
+      families.flatMap {
+        Self.octets($0.family.afi) + [
+          $0.family.safi, $0.isForwardingPreserved ? 0x80 : 0, UInt8($0.staleTime >> 16 & 0xff),
+        ] + Self.octets(UInt16($0.staleTime & 0xffff))
+      }
     case .fourOctetAS(let number): Self.octets(UInt16(number >> 16)) + Self.octets(UInt16(number & 0xffff))
     case .addPath(let families):
       families.flatMap { Self.octets($0.family.afi) + [$0.family.safi, ($0.receives ? 1 : 0) | ($0.sends ? 2 : 0)] }

@@ -21,6 +21,7 @@ public struct NLRI {
 
   /// Whether it can be read to its end: no prefix longer than an address, none that runs out (RFC 7606 §5.3).
   var isWellFormed: Bool {
+    if family.isFlowspec { return flows != nil }
     let longest = family.afi == 1 ? 32 : 128
     let identifier = hasPathIdentifiers ? 4 : 0
     var offset = 0
@@ -60,28 +61,38 @@ public struct NLRI {
     }
   }
 
+  /// The rules of a field of flow specifications; nil where one is malformed.
+  public var flows: [FlowspecRule]? {
+    guard family.isFlowspec, !hasPathIdentifiers else { return nil }
+    var reader = ByteReader(bytes)
+    var found: [FlowspecRule] = []
+    while !reader.isAtEnd {
+      guard let rule = FlowspecRule(family, from: &reader) else { return nil }
+      found.append(rule)
+    }
+    return found
+  }
+
+  /// Calls `body` with each prefix and its path identifier, whatever the family.
+  func forEachPrefix(_ body: (IPPrefix, UInt32) -> Void) {
+    guard !family.isFlowspec else { return }
+    if family.afi == 1 {
+      forEach(UInt32.self) { body(IPPrefix($0, $1), $2) }
+    } else {
+      forEach(UInt128.self) { body(IPPrefix($0, $1), $2) }
+    }
+  }
+
   /// The prefixes, for tests and logs.
   public var prefixes: [IPPrefix] {
     var found: [IPPrefix] = []
-    if family.afi == 1 {
-      forEach(UInt32.self) { bits, length, _ in
-        if let prefix = IPPrefix(.v4(IPv4Address(rawValue: bits)), length: Int(length)) { found.append(prefix) }
-      }
-    } else {
-      forEach(UInt128.self) { bits, length, _ in
-        if let prefix = IPPrefix(.v6(IPv6Address(bits)), length: Int(length)) { found.append(prefix) }
-      }
-    }
+    forEachPrefix { prefix, _ in found.append(prefix) }
     return found
   }
 
   public var count: Int {
     var count = 0
-    if family.afi == 1 {
-      forEach(UInt32.self) { _, _, _ in count += 1 }
-    } else {
-      forEach(UInt128.self) { _, _, _ in count += 1 }
-    }
+    forEachPrefix { _, _ in count += 1 }
     return count
   }
 }

@@ -145,6 +145,20 @@ extension NotificationMessage {
     return Self(.cease, subcode: reason.rawValue, data: [UInt8(bytes.count)] + bytes)
   }
 
+  /// A Hard Reset for the reason of another message (RFC 8538 §3.1): between speakers whose grace survives a
+  /// NOTIFICATION, this one ends it.
+  public static func hardReset(_ reason: NotificationMessage) -> Self {
+    Self(.cease, subcode: CeaseReason.hardReset.rawValue, data: [reason.code.rawValue, reason.subcode] + reason.data)
+  }
+
+  var isHardReset: Bool { code == .cease && subcode == CeaseReason.hardReset.rawValue }
+
+  /// The reason that a Hard Reset carries.
+  public var hardResetReason: NotificationMessage? {
+    guard isHardReset, data.count >= 2 else { return nil }
+    return Self(ErrorCode(rawValue: data[0]), subcode: data[1], data: Array(data[2...]))
+  }
+
   /// The shutdown text of the other operator (RFC 9003), with control characters replaced. Nil where there is none, or
   /// none that is valid UTF-8.
   public var shutdownText: String? {
@@ -190,6 +204,7 @@ extension NotificationMessage: CustomStringConvertible {
       text += known ? ": \(subnames[index])" : ": subcode \(subcode)"
     }
     if let shutdownText { text += " (\(shutdownText))" }
+    if let reason = hardResetReason, !reason.isHardReset { text += " (\(reason))" }
     return text
   }
 

@@ -72,6 +72,9 @@ struct AdjRIBOut {
     owesEnd = owesEnd || marked
   }
 
+  /// Starts over the whole table, for what has changed since alone.
+  mutating func revisit() { walk = 0 }
+
   var isIdle: Bool {
     withdrawalHead == withdrawals.count && advertisementHead == advertisements.count && queueHead == queue.count
       && walk == nil && !owesEndOfRIB && !owesBeginning && !owesEnd

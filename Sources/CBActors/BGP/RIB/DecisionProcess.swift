@@ -7,6 +7,8 @@ public enum DecisionStep: UInt8, Hashable, Sendable {
   case onlyRoute
   /// Originated here.
   case local
+  /// RFC 9494 §4.3: what is not kept for lack of anything better comes first.
+  case longLivedStale
   /// §9.1.1: the degree of preference.
   case localPreference
   /// §9.1.2.2 a.
@@ -33,6 +35,7 @@ extension DecisionStep: CustomStringConvertible {
     case .none: "no route"
     case .onlyRoute: "the only route"
     case .local: "originated here"
+    case .longLivedStale: "not stale for long"
     case .localPreference: "higher local preference"
     case .asPathLength: "shorter AS path"
     case .origin: "lower origin"
@@ -54,6 +57,7 @@ struct DecisionProcess {
     var index: UInt32
     var isLocal: Bool
     var isExternal: Bool
+    var isLongLivedStale: Bool
     var preference: UInt32
     var asPathLength: UInt16
     var origin: Origin
@@ -70,12 +74,8 @@ struct DecisionProcess {
       self.index = index
       isLocal = peer.isLocal
       isExternal = !peer.isInternal
-      // RFC 8326 §4.1: a route about to go away has the lowest preference.
-      if summary.wellKnownCommunities.contains(.gracefulShutdown), !peer.isLocal {
-        preference = 0
-      } else {
-        preference = summary.localPreference ?? PeerState.defaultPreference
-      }
+      isLongLivedStale = summary.wellKnownCommunities.contains(.longLivedStale)
+      preference = summary.degreeOfPreference(isLocal: peer.isLocal)
       asPathLength = summary.asPathLength
       origin = summary.origin
       neighborAS = summary.neighborAS
@@ -111,6 +111,7 @@ struct DecisionProcess {
     }
     // A route of our own needs no comparison.
     if let step = keep(.local, { $0.isLocal ? 0 : 1 }) { return step }
+    if let step = keep(.longLivedStale, { $0.isLongLivedStale ? 1 : 0 }) { return step }
     if let step = keep(.localPreference, { UInt32.max - $0.preference }) { return step }
     if let step = keep(.asPathLength, { UInt32($0.asPathLength) }) { return step }
     if let step = keep(.origin, { UInt32($0.origin.rawValue) }) { return step }

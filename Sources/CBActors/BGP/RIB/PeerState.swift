@@ -9,9 +9,6 @@ public struct PeerID: Hashable, Sendable {
 
 /// What the tables know of a peer.
 struct PeerState {
-  /// The degree of preference of a route that comes with none.
-  static let defaultPreference: UInt32 = 100
-
   var isLocal = false
   var isInternal = false
   var autonomousSystem: UInt32
@@ -22,8 +19,6 @@ struct PeerState {
   var pathCount = 0
   /// More routes than this end the session; nil for no bound.
   var maximumPrefixes: Int?
-  /// Nil while there is no session.
-  var export: ExportRules?
 
   /// The peer's routes carry its AS as OTC even where it sent none (RFC 9234 §5, ingress).
   var marksOnlyToCustomer: Bool { role == .provider || role == .peer || role == .routeServer }

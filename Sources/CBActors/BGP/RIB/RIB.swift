@@ -6,21 +6,33 @@ public import Wire
 /// Updates go in as they are read; ``nextMessage(for:into:)`` writes what a peer is to be sent, as fast as its
 /// connection takes it. Nothing waits in between but a mark on each destination that has changed.
 public struct RIB: ~Copyable {
-  private var attributes: AttributeTable
-  private var ipv4 = RouteTable<UInt32>(.ipv4Unicast)
-  private var ipv6 = RouteTable<UInt128>(.ipv6Unicast)
-  private var peers: ContiguousArray<PeerState> = []
+  var attributes: AttributeTable
+  var ipv4 = RouteTable<UInt32>(.ipv4Unicast)
+  var ipv6 = RouteTable<UInt128>(.ipv6Unicast)
+  var flows4 = FlowspecTable(.ipv4Flowspec)
+  var flows6 = FlowspecTable(.ipv6Flowspec)
+  var peers: ContiguousArray<PeerState> = []
+  /// By peer.
+  private(set) var policies: [PeerPolicy] = [PeerPolicy()]
+  /// By peer: routes that have outlived their session.
+  var stale: [StaleRoutes] = [StaleRoutes()]
+  /// While this speaker is restarting.
+  var deferral: SelectionDeferral?
   /// By peer and family.
-  private var sendings: [Sender?] = [nil]
-  private var writer = AttributeWriter()
+  var sendings: [Sender?] = [nil]
+  var writer = AttributeWriter()
 
   /// The state of writing to one peer, an object so that the rest of the tables can be at hand with it.
-  private final class Sender {
+  final class Sender {
     var ipv4: UpdateSending
     var ipv6: UpdateSending
-    init(_ rules: ExportRules, _ parameters: SessionParameters) {
-      ipv4 = .init(rules, usesFourOctetAS: parameters.usesFourOctetAS, maximumLength: parameters.maximumMessageLength)
-      ipv6 = .init(rules, usesFourOctetAS: parameters.usesFourOctetAS, maximumLength: parameters.maximumMessageLength)
+    /// Of flow specifications, which no policy looks at.
+    var flows: UpdateSending
+    init(_ rules: ExportRules, _ policy: Policy?, _ parameters: SessionParameters) {
+      let (wide, longest) = (parameters.usesFourOctetAS, parameters.maximumMessageLength)
+      ipv4 = .init(rules, policy, usesFourOctetAS: wide, maximumLength: longest)
+      ipv6 = .init(rules, policy, usesFourOctetAS: wide, maximumLength: longest)
+      flows = .init(rules, nil, usesFourOctetAS: wide, maximumLength: longest)
     }
   }
 
@@ -38,8 +50,10 @@ public struct RIB: ~Copyable {
   /// - Parameters:
   ///   - role: the peer's, of RFC 9234.
   ///   - maximumPrefixes: more routes of the peer than this are too many; nil for no bound.
+  ///   - policy: see ``PeerPolicy/denyingByDefault`` for RFC 8212.
   public mutating func addPeer(
-    address: IPAddress, autonomousSystem: UInt32, role: Capability.Role? = nil, maximumPrefixes: Int? = nil
+    address: IPAddress, autonomousSystem: UInt32, role: Capability.Role? = nil, maximumPrefixes: Int? = nil,
+    policy: PeerPolicy = PeerPolicy()
   ) -> PeerID {
     precondition(peers.count < Int(PeerID.nobody.raw), "65,534 peers")
     var peer = PeerState(autonomousSystem: autonomousSystem, address: address)
@@ -48,36 +62,76 @@ public struct RIB: ~Copyable {
     peer.maximumPrefixes = maximumPrefixes
     peers.append(peer)
     sendings.append(nil)
+    policies.append(policy)
+    stale.append(StaleRoutes())
     return PeerID(raw: UInt16(peers.count - 1))
   }
 
   /// A session is established: everything is to be told to the peer.
   public mutating func sessionUp(_ peer: PeerID, _ parameters: SessionParameters, export rules: ExportRules) {
     peers[peer.index].identifier = parameters.peerIdentifier.rawValue
-    sendings[peer.index] = Sender(rules, parameters)
+    for action in stale[peer.index].sessionUp(parameters) { perform(action, of: peer) }
+    deferral?.sessionUp(peer, parameters)
+    if deferral?.isComplete == true { deferral = nil }
+    var rules = rules
+    rules.keepsLongLivedStale = !parameters.peerLongLived.isEmpty
+    sendings[peer.index] = Sender(rules, policies[peer.index].outgoing, parameters)
     if parameters.families.contains(.ipv4Unicast) { ipv4.openOutput(peer) }
     if parameters.families.contains(.ipv6Unicast) { ipv6.openOutput(peer) }
+    if parameters.families.contains(.ipv4Flowspec) { flows4.outputs[peer] = .init() }
+    if parameters.families.contains(.ipv6Flowspec) { flows6.outputs[peer] = .init() }
   }
 
-  /// A session has ended: the peer's routes are gone, and it knows none of ours.
+  /// Another policy for a peer. What the peer has been told is put right; what it has told us is not: it was not kept as it
+  /// came, so that the caller asks the peer for a refresh.
+  public mutating func setPolicy(_ policy: PeerPolicy, for peer: PeerID) {
+    policies[peer.index] = policy
+    guard let sender = sendings[peer.index] else { return }
+    sender.ipv4.policy = policy.outgoing
+    sender.ipv6.policy = policy.outgoing
+    sender.ipv4.cache.removeAll(&attributes)
+    sender.ipv6.cache.removeAll(&attributes)
+    ipv4.revisitOutput(peer)
+    ipv6.revisitOutput(peer)
+  }
+
+  /// A session has ended: the peer's routes are gone, and it knows none of ours. See
+  /// ``sessionLost(_:retaining:now:)`` for one that ended by a restart.
   public mutating func sessionDown(_ peer: PeerID) {
+    closeSession(peer)
+    stale[peer.index].end()
+    removeAll(of: peer, onlyStale: false, families: .all)
+  }
+
+  /// The peer knows none of ours.
+  mutating func closeSession(_ peer: PeerID) {
     ipv4.closeOutput(peer, &attributes)
     ipv6.closeOutput(peer, &attributes)
+    flows4.closeOutput(peer, &attributes)
+    flows6.closeOutput(peer, &attributes)
     if let sender = sendings[peer.index] {
       sender.ipv4.cache.removeAll(&attributes)
       sender.ipv6.cache.removeAll(&attributes)
     }
     sendings[peer.index] = nil
-    removeAll(of: peer, onlyStale: false, families: [.ipv4Unicast, .ipv6Unicast])
+    deferral?.sessionDown(peer)
   }
 
-  private mutating func removeAll(of peer: PeerID, onlyStale: Bool, families: AddressFamilies) {
+  mutating func removeAll(of peer: PeerID, onlyStale: Bool, families: AddressFamilies) {
     if families.contains(.ipv4Unicast) {
-      peers[peer.index].pathCount -= ipv4.withdrawAll(from: peer, onlyStale: onlyStale, &attributes, peers)
+      peers[peer.index].pathCount -= ipv4.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale }
     }
     if families.contains(.ipv6Unicast) {
-      peers[peer.index].pathCount -= ipv6.withdrawAll(from: peer, onlyStale: onlyStale, &attributes, peers)
+      peers[peer.index].pathCount -= ipv6.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale }
     }
+    if families.contains(.ipv4Flowspec) {
+      peers[peer.index].pathCount -= flows4.withdrawAll(from: peer, onlyStale: onlyStale, &attributes)
+    }
+    if families.contains(.ipv6Flowspec) {
+      peers[peer.index].pathCount -= flows6.withdrawAll(from: peer, onlyStale: onlyStale, &attributes)
+    }
+    flows4.unicastChanged()
+    flows6.unicastChanged()
   }
 
   // MARK: Routes in
@@ -93,6 +147,8 @@ public struct RIB: ~Copyable {
   public mutating func apply(
     _ update: UpdateMessage, _ reader: inout UpdateReader, from peer: PeerID
   ) -> Application {
+    flows4.unicastChanged()
+    flows6.unicastChanged()
     withdraw(update.withdrawn, from: peer)
     if let unreachable = update.mpUnreachable { withdraw(unreachable, from: peer) }
     if !update.reachable.isEmpty {
@@ -101,6 +157,7 @@ public struct RIB: ~Copyable {
     if let reachable = update.mpReachable, !reachable.isEmpty {
       advertise(update, reachable, update.mpNextHop, &reader, isMultiprotocol: true, from: peer)
     }
+    if let family = update.endOfRIB { noteEndOfRIB(family, from: peer) }
     if let maximum = peers[peer.index].maximumPrefixes, peers[peer.index].pathCount > maximum {
       return .tooManyPrefixes
     }
@@ -112,7 +169,9 @@ public struct RIB: ~Copyable {
     from peer: PeerID
   ) {
     // RFC 7606 §2: as if withdrawn. RFC 4271 §9.1.2: a loop is excluded; so is a leak (RFC 9234 §5).
-    if update.fault != nil || update.isLoop || isLeak(update.summary, from: peer) {
+    // RFC 4456 §8: what we have originated ourselves comes back from a reflector.
+    let isOwn = update.summary.originatorID == peers[0].identifier
+    if update.fault != nil || update.isLoop || isOwn || isLeak(update.summary, from: peer) {
       return withdraw(nlri, from: peer)
     }
     var summary = update.summary
@@ -120,8 +179,65 @@ public struct RIB: ~Copyable {
     let id = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) {
       attributes.intern($0, summary)
     }
-    announce(nlri, id, from: peer)
+    if let rules = nlri.flows {
+      announce(rules, id, from: peer)
+    } else if let policy = policies[peer.index].incoming {
+      announce(nlri, id, from: peer, by: policy)
+    } else {
+      announce(nlri, id, from: peer)
+    }
     attributes.release(id)
+  }
+
+  /// Takes routes in as a policy wants them.
+  private mutating func announce(_ nlri: NLRI, _ id: AttributeTable.ID, from peer: PeerID, by policy: Policy) {
+    var route = PolicyRoute(
+      IPPrefix(UInt32(0), 0), attributes.attributes(id), peerAS: peers[peer.index].autonomousSystem)
+    let nextHop = route.attributes.nextHop
+    // Where the same rules hold, the same comes of it.
+    var known: [[Int]: AttributeTable.ID] = [:]
+    nlri.forEachPrefix { prefix, identifier in
+      route.prefix = prefix
+      var decision = policy.evaluate(route)
+      guard decision.verdict == .permit else { return withdraw(prefix, identifier, from: peer) }
+      let changed: AttributeTable.ID
+      if let id = known[decision.matched] {
+        changed = id
+      } else {
+        // Our own address is no way to where the peer leads.
+        decision.attributes.nextHop = decision.attributes.nextHop ?? nextHop
+        decision.attributes.write(to: &writer, for: nlri.family)
+        changed = writer.bytes.withUnsafeBytes { attributes.intern($0, decision.attributes.summary) }
+        known[decision.matched] = changed
+      }
+      attributes.retain(changed)
+      announce(prefix, identifier, changed, from: peer)
+    }
+    for id in known.values { attributes.release(id) }
+  }
+
+  /// One route. Takes over one hold on `id`.
+  private mutating func announce(
+    _ prefix: IPPrefix, _ identifier: UInt32, _ id: AttributeTable.ID, from peer: PeerID
+  ) {
+    let length = UInt8(prefix.length)
+    let change =
+      switch prefix.address {
+      case .v4(let four):
+        ipv4.announce(four.rawValue, length, identifier: identifier, from: peer, id, &attributes, peers)
+      case .v6(let six): ipv6.announce(six.bits, length, identifier: identifier, from: peer, id, &attributes, peers)
+      }
+    if change == .added { peers[peer.index].pathCount += 1 }
+  }
+
+  private mutating func withdraw(_ prefix: IPPrefix, _ identifier: UInt32, from peer: PeerID) {
+    let length = UInt8(prefix.length)
+    let change =
+      switch prefix.address {
+      case .v4(let four): ipv4.withdraw(four.rawValue, length, identifier: identifier, from: peer, &attributes, peers)
+      case .v6(let six): ipv6.withdraw(six.bits, length, identifier: identifier, from: peer, &attributes, peers)
+      }
+    if change == .removed { peers[peer.index].pathCount -= 1 }
   }
 
   /// RFC 9234 §5: a route for customers only, from a customer, from a client of ours, or from a peer that is not who
@@ -156,6 +272,7 @@ public struct RIB: ~Copyable {
 
   private mutating func withdraw(_ nlri: NLRI, from peer: PeerID) {
     guard !nlri.isEmpty else { return }
+    if let rules = nlri.flows { return withdraw(rules, from: peer) }
     var removed = 0
     if nlri.family == .ipv4Unicast {
       nlri.forEach(UInt32.self) { bits, length, identifier in
@@ -178,28 +295,16 @@ public struct RIB: ~Copyable {
     own.write(to: &writer, for: prefix.address.isIPv4 ? .ipv4Unicast : .ipv6Unicast)
     let summary = own.summary
     let id = writer.bytes.withUnsafeBytes { attributes.intern($0, summary) }
-    let length = UInt8(prefix.length)
-    let change: RouteChange
-    switch prefix.address {
-    case .v4(let four):
-      change = ipv4.announce(four.rawValue, length, identifier: 0, from: .local, id, &attributes, peers)
-    case .v6(let six):
-      change = ipv6.announce(six.bits, length, identifier: 0, from: .local, id, &attributes, peers)
-    }
-    if change == .added { peers[0].pathCount += 1 }
+    announce(prefix, 0, id, from: .local)
+    flows4.unicastChanged()
+    flows6.unicastChanged()
   }
 
   /// Takes a prefix of our own back.
   public mutating func withdraw(_ prefix: IPPrefix) {
-    let length = UInt8(prefix.length)
-    let change: RouteChange
-    switch prefix.address {
-    case .v4(let four):
-      change = ipv4.withdraw(four.rawValue, length, identifier: 0, from: .local, &attributes, peers)
-    case .v6(let six):
-      change = ipv6.withdraw(six.bits, length, identifier: 0, from: .local, &attributes, peers)
-    }
-    if change == .removed { peers[0].pathCount -= 1 }
+    withdraw(prefix, 0, from: .local)
+    flows4.unicastChanged()
+    flows6.unicastChanged()
   }
 
   // MARK: Routes out
@@ -209,9 +314,15 @@ public struct RIB: ~Copyable {
   ///
   /// - Parameter buffer: at least as long as the longest message of the session.
   public mutating func nextMessage(for peer: PeerID, into buffer: UnsafeMutableRawBufferPointer) -> Int {
-    guard let sender = sendings[peer.index] else { return 0 }
+    guard deferral == nil, let sender = sendings[peer.index] else { return 0 }
     let count = ipv4.nextMessage(for: peer, into: buffer, &sender.ipv4, &attributes, peers)
-    return count > 0 ? count : ipv6.nextMessage(for: peer, into: buffer, &sender.ipv6, &attributes, peers)
+    if count > 0 { return count }
+    let next = ipv6.nextMessage(for: peer, into: buffer, &sender.ipv6, &attributes, peers)
+    if next > 0 { return next }
+    guard flows4.outputs[peer] != nil || flows6.outputs[peer] != nil else { return 0 }
+    settleFlows()
+    let flow = flows4.nextMessage(for: peer, into: buffer, &sender.flows, &attributes, peers)
+    return flow > 0 ? flow : flows6.nextMessage(for: peer, into: buffer, &sender.flows, &attributes, peers)
   }
 
   /// Whether there may be something to say to a peer.
@@ -219,89 +330,36 @@ public struct RIB: ~Copyable {
     func isWaiting<Bits>(_ table: borrowing RouteTable<Bits>) -> Bool {
       peer.index < table.outputs.count && table.outputs[peer.index]?.isIdle == false
     }
-    return isWaiting(ipv4) || isWaiting(ipv6)
+    func isWaiting(_ table: borrowing FlowspecTable) -> Bool {
+      table.outputs[peer].map { !$0.isIdle || table.isDirty } ?? false
+    }
+    return deferral == nil && (isWaiting(ipv4) || isWaiting(ipv6) || isWaiting(flows4) || isWaiting(flows6))
   }
 
   // MARK: Refresh
+
+  /// What a peer does not name again is gone when it says that it has named all.
+  mutating func markStale(_ peer: PeerID, _ families: AddressFamilies) {
+    if families.contains(.ipv4Unicast) { ipv4.markStale(peer) }
+    if families.contains(.ipv6Unicast) { ipv6.markStale(peer) }
+    if families.contains(.ipv4Flowspec) { flows4.markStale(peer) }
+    if families.contains(.ipv6Flowspec) { flows6.markStale(peer) }
+  }
 
   /// The peer wants everything again, or says where its own refresh begins and ends (RFC 2918, RFC 7313).
   public mutating func refresh(_ message: RouteRefreshMessage, of peer: PeerID, marked: Bool) {
     switch message.subtype {
     case .request:
-      if message.family == .ipv4Unicast {
-        ipv4.refreshOutput(peer, marked: marked)
-      } else {
-        ipv6.refreshOutput(peer, marked: marked)
+      switch message.family {
+      case .ipv4Unicast: ipv4.refreshOutput(peer, marked: marked)
+      case .ipv6Unicast: ipv6.refreshOutput(peer, marked: marked)
+      case .ipv4Flowspec: flows4.refreshOutput(peer, marked: marked)
+      case .ipv6Flowspec: flows6.refreshOutput(peer, marked: marked)
+      default: break
       }
-    case .beginning:
-      if message.family == .ipv4Unicast { ipv4.markStale(peer) } else { ipv6.markStale(peer) }
+    case .beginning: markStale(peer, AddressFamilies(message.family))
     case .end:
       removeAll(of: peer, onlyStale: true, families: AddressFamilies(message.family))
     }
-  }
-
-  // MARK: Looking
-
-  /// A route as a looking glass shows it.
-  public struct Route: Hashable, Sendable {
-    public var prefix: IPPrefix
-    /// Nil for one of our own.
-    public var peer: IPAddress?
-    public var attributes: PathAttributes
-    public var pathIdentifier: UInt32
-    public var isBest: Bool
-    /// As good as the best, but for the last steps of the decision: fit for sharing the load.
-    public var isMultipath: Bool
-  }
-
-  /// What is known of one destination, the best route first.
-  public struct Destination: Hashable, Sendable {
-    public var prefix: IPPrefix
-    public var routes: [Route]
-    /// What made the first the best.
-    public var step: DecisionStep
-  }
-
-  /// The destination of exactly this prefix.
-  public mutating func destination(_ prefix: IPPrefix) -> Destination? {
-    let length = UInt8(prefix.length)
-    switch prefix.address {
-    case .v4(let four):
-      guard let number = ipv4.number(four.rawValue, length) else { return nil }
-      return Self.describe(&ipv4, number, prefix, attributes, peers)
-    case .v6(let six):
-      guard let number = ipv6.number(six.bits, length) else { return nil }
-      return Self.describe(&ipv6, number, prefix, attributes, peers)
-    }
-  }
-
-  /// How many destinations and routes there are, of both families, and how many sets of attributes.
-  public var counts: (destinations: Int, routes: Int, attributeSets: Int) {
-    (ipv4.trie.count + ipv6.trie.count, ipv4.pathCount + ipv6.pathCount, attributes.count)
-  }
-
-  /// A peer's routes in its Adj-RIB-In, and how many it has been told.
-  public func counts(of peer: PeerID) -> (received: Int, advertised: Int) {
-    func advertised<Bits>(_ table: borrowing RouteTable<Bits>) -> Int {
-      peer.index < table.outputs.count ? table.outputs[peer.index]?.routeCount ?? 0 : 0
-    }
-    return (peers[peer.index].pathCount, advertised(ipv4) + advertised(ipv6))
-  }
-
-  private static func describe<Bits>(
-    _ table: inout RouteTable<Bits>, _ number: Int, _ prefix: IPPrefix, _ attributes: borrowing AttributeTable,
-    _ peers: ContiguousArray<PeerState>
-  ) -> Destination? {
-    let (chain, equals) = table.explain(number, attributes, peers)
-    guard !chain.isEmpty else { return nil }
-    var routes: [Route] = []
-    for (index, path) in chain.enumerated() {
-      routes.append(
-        Route(
-          prefix: prefix, peer: path.peer == .local ? nil : peers[path.peer.index].address,
-          attributes: attributes.attributes(path.attributes), pathIdentifier: path.identifier, isBest: index == 0,
-          isMultipath: equals.contains(index)))
-    }
-    return Destination(prefix: prefix, routes: routes, step: table.destinations[number].step)
   }
 }

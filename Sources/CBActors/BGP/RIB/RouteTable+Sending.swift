@@ -3,13 +3,19 @@ import Wire
 /// What it takes to write to one peer of one family, besides the table itself.
 struct UpdateSending: ~Copyable {
   var rules: ExportRules
+  var policy: Policy? { didSet { policyDependsOnPrefix = policy?.dependsOnPrefix ?? false } }
+  private(set) var policyDependsOnPrefix: Bool
   var usesFourOctetAS: Bool
   var maximumLength: Int
   var writer = AttributeWriter()
+  /// What policy has made of attributes, before the rules.
+  var policyWriter = AttributeWriter()
   var cache = ExportCache()
 
-  init(_ rules: ExportRules, usesFourOctetAS: Bool, maximumLength: Int) {
+  init(_ rules: ExportRules, _ policy: Policy?, usesFourOctetAS: Bool, maximumLength: Int) {
     self.rules = rules
+    self.policy = policy
+    policyDependsOnPrefix = policy?.dependsOnPrefix ?? false
     self.usesFourOctetAS = usesFourOctetAS
     self.maximumLength = maximumLength
   }
@@ -30,6 +36,11 @@ extension RouteTable {
   /// Tells a peer everything again.
   mutating func refreshOutput(_ peer: PeerID, marked: Bool) {
     if peer.index < outputs.count { outputs[peer.index]?.refresh(marked: marked) }
+  }
+
+  /// Looks at everything again, and tells a peer what is to be another now.
+  mutating func revisitOutput(_ peer: PeerID) {
+    if peer.index < outputs.count { outputs[peer.index]?.revisit() }
   }
 
   /// Forgets what a peer has been told.
@@ -61,7 +72,7 @@ extension RouteTable {
       case .advertise: return writeAdvertisement(peer, buffer, &sending, table)
       case .gather: gather(peer, &sending, &table, peers)
       case .beginRefresh: return write(RouteRefreshMessage(family, .beginning).serialized, to: buffer)
-      case .endRIB: return write(endOfRIB, to: buffer)
+      case .endRIB: return write(UpdateWriter.endOfRIB(family), to: buffer)
       case .endRefresh: return write(RouteRefreshMessage(family, .end).serialized, to: buffer)
       case .nothing:
         sending.cache.removeAll(&table)
@@ -111,34 +122,55 @@ extension RouteTable {
     guard destinations[number].first != noPath else { return .none }
     let best = paths[Int(destinations[number].first)]
     guard best.peer != peer else { return .none }
-    if let known = sending.cache.find(best.attributes, best.peer) { return known }
+    if !sending.policyDependsOnPrefix, let known = sending.cache.find(best.attributes, best.peer) { return known }
     let source = peers[best.peer.index]
     let summary = table.summary(best.attributes)
     var result = AttributeTable.ID.none
-    if sending.rules.admits(summary, from: source),
-      let written = sending.rules.write(
-        table.bytes(best.attributes), summary, from: source, family: family, to: &sending.writer)
+    if sending.rules.refusal(of: summary, from: source) == nil,
+      let written = write(number, best, to: &sending, table, source)
     {
       // Of narrowed attributes there may be both forms.
       let longest = sending.writer.bytes.count * (sending.usesFourOctetAS ? 1 : 2) + 64
       // RFC 4271 §9.2: "If, due to the limits on the maximum size of an UPDATE message (see Section 4), a single route
       // doesn't fit into the message, the BGP speaker MUST not advertise the route to its peers".
       if longest <= sending.maximumLength {
-        result = sending.writer.bytes.withUnsafeBytes { table.intern($0, written.summary) }
+        result = sending.writer.bytes.withUnsafeBytes { table.intern($0, written) }
       }
     }
+    // Also where it is not to be found: it holds the result until the caller does.
     sending.cache.insert(best.attributes, best.peer, result, &table)
     return result
   }
 
-  // MARK: Messages
-
-  private var endOfRIB: [UInt8] {
-    family == .ipv4Unicast
-      ? MessageHeader.bytes(.update, bodyLength: 4) + [0, 0, 0, 0]
-      : MessageHeader.bytes(.update, bodyLength: 10)
-        + [0, 0, 0, 6, 0x80, 15, 3, UInt8(family.afi >> 8), UInt8(family.afi & 0xff), family.safi]
+  /// Writes a route's attributes as policy and rules want them; nil where they do not want them at all.
+  private func write(
+    _ number: Int, _ best: RoutePath, to sending: inout UpdateSending, _ table: borrowing AttributeTable,
+    _ source: PeerState
+  ) -> AttributeSummary? {
+    guard let policy = sending.policy else {
+      return sending.rules.write(
+        table.bytes(best.attributes), table.summary(best.attributes), from: source, family: family, to: &sending.writer)
+    }
+    let decision = policy.evaluate(policyRoute(number, best, table, source))
+    guard decision.verdict == .permit else { return nil }
+    decision.attributes.write(to: &sending.policyWriter, for: family)
+    return sending.policyWriter.bytes.withUnsafeBytes {
+      sending.rules.write(
+        $0, decision.attributes.summary, from: source, family: family, policy: decision, to: &sending.writer)
+    }
   }
+
+  /// A route as policy looks at it.
+  func policyRoute(
+    _ number: Int, _ path: RoutePath, _ table: borrowing AttributeTable, _ source: PeerState
+  ) -> PolicyRoute {
+    let (bits, length) = trie.prefix(number)
+    return PolicyRoute(
+      IPPrefix(bits, length), table.attributes(path.attributes), peerAS: source.autonomousSystem,
+      isLocal: source.isLocal)
+  }
+
+  // MARK: Messages
 
   private func write(_ message: [UInt8], to buffer: UnsafeMutableRawBufferPointer) -> Int {
     guard message.count <= buffer.count else { return 0 }
@@ -249,6 +281,14 @@ struct UpdateWriter {
   init(_ buffer: UnsafeMutableRawBufferPointer, limit: Int) {
     self.buffer = buffer
     self.limit = min(limit, buffer.count)
+  }
+
+  /// An End-of-RIB (RFC 4724 §2).
+  static func endOfRIB(_ family: AddressFamily) -> [UInt8] {
+    family == .ipv4Unicast
+      ? MessageHeader.bytes(.update, bodyLength: 4) + [0, 0, 0, 0]
+      : MessageHeader.bytes(.update, bodyLength: 10)
+        + [0, 0, 0, 6, 0x80, 15, 3, UInt8(family.afi >> 8), UInt8(family.afi & 0xff), family.safi]
   }
 
   mutating func append(word: UInt16) {

@@ -10,8 +10,10 @@ struct RoutePath {
   var identifier: UInt32
   var next: UInt32
   var peer: PeerID
-  /// Not heard of again since a refresh began.
+  /// Not heard of again since a refresh began, or since the peer was lost.
   var isStale = false
+  /// Stale, and kept for lack of anything better (RFC 9494).
+  var isLongLived = false
 }
 
 /// A prefix with its routes.
@@ -38,6 +40,8 @@ struct RouteTable<Bits: PrefixBits> {
   private var decision = DecisionProcess()
   /// By peer; nil without a session that has negotiated the family.
   var outputs: ContiguousArray<AdjRIBOut?> = []
+  /// Nil where nobody forwards by this table.
+  var forwarding: ForwardingQueue?
 
   init(_ family: AddressFamily) { self.family = family }
 
@@ -75,6 +79,7 @@ struct RouteTable<Bits: PrefixBits> {
       return .added
     }
     paths[Int(at)].isStale = false
+    paths[Int(at)].isLongLived = false
     guard paths[Int(at)].attributes != attributes else {
       table.release(attributes)
       return .unchanged
@@ -83,6 +88,17 @@ struct RouteTable<Bits: PrefixBits> {
     paths[Int(at)].attributes = attributes
     decide(number, table, peers, oldBest: best, changed: at)
     return .replaced
+  }
+
+  /// Makes a path long-lived, with other attributes, and decides anew. Takes over one hold on `attributes`.
+  mutating func replaceAttributes(
+    ofPath at: UInt32, _ number: Int, with attributes: AttributeTable.ID, _ table: inout AttributeTable,
+    _ peers: ContiguousArray<PeerState>
+  ) {
+    paths[Int(at)].isLongLived = true
+    table.release(paths[Int(at)].attributes)
+    paths[Int(at)].attributes = attributes
+    decide(number, table, peers, oldBest: destinations[number].first, changed: at)
   }
 
   /// Takes a route out of a peer's Adj-RIB-In and decides anew.
@@ -95,13 +111,14 @@ struct RouteTable<Bits: PrefixBits> {
       ? .removed : .absent
   }
 
-  /// Takes all routes of a peer out, or those that are stale; how many there were.
+  /// Takes those routes of a peer out that a condition holds for; how many there were.
   mutating func withdrawAll(
-    from peer: PeerID, onlyStale: Bool, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
+    from peer: PeerID, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>,
+    where matches: (RoutePath) -> Bool
   ) -> Int {
     var removed = 0
     for number in 0..<trie.numberLimit where destinations[number].first != noPath {
-      removed += removePaths(number, &table, peers) { $0.peer == peer && (!onlyStale || $0.isStale) }
+      removed += removePaths(number, &table, peers) { $0.peer == peer && matches($0) }
     }
     return removed
   }
@@ -173,6 +190,8 @@ struct RouteTable<Bits: PrefixBits> {
     }
     let best = destinations[number].first
     if best != oldBest || best == changed { markChanged(number) }
+    // Also when the best stays: another may have become as good.
+    if forwarding != nil { markForwarding(number) }
   }
 
   private mutating func consider(
@@ -199,10 +218,35 @@ struct RouteTable<Bits: PrefixBits> {
     destinations[number].first = path
   }
 
-  /// The paths of a destination, best first, and those among them that only the last steps of the decision put behind.
+  /// The paths of a destination, best first.
+  func chain(_ number: Int) -> [RoutePath] {
+    var chain: [RoutePath] = []
+    var at = destinations[number].first
+    while at != noPath {
+      chain.append(paths[Int(at)])
+      at = paths[Int(at)].next
+    }
+    return chain
+  }
+
+  /// The best path of a destination, and those that only the last steps of the decision put behind it.
+  mutating func equals(
+    _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> [RoutePath] {
+    let first = destinations[number].first
+    guard first != noPath else { return [] }
+    let best = paths[Int(first)]
+    guard best.next != noPath else { return [best] }
+    consider(number, table, peers)
+    _ = decision.decide()
+    return [best] + decision.equals.filter { $0 != first }.map { paths[Int($0)] }
+  }
+
+  /// The paths of a destination, best first; those among them that only the last steps of the decision put behind; and
+  /// the step at which each loses against the best alone, which has none.
   mutating func explain(
     _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
-  ) -> (chain: [RoutePath], equals: Set<Int>) {
+  ) -> (chain: [RoutePath], equals: Set<Int>, losses: [DecisionStep?]) {
     var indices: [UInt32] = []
     var at = destinations[number].first
     while at != noPath {
@@ -212,15 +256,29 @@ struct RouteTable<Bits: PrefixBits> {
     consider(number, table, peers)
     _ = decision.decide()
     let equals = Set(decision.equals)
+    var losses: [DecisionStep?] = []
+    for index in indices {
+      decision.begin()
+      for one in [indices[0], index] {
+        let path = paths[Int(one)]
+        decision.add(
+          .init(index: one, table.summary(path.attributes), peers[path.peer.index], pathIdentifier: path.identifier))
+      }
+      losses.append(index == indices[0] ? nil : decision.decide()?.step)
+    }
     return (
-      indices.map { paths[Int($0)] }, Set(indices.indices.filter { equals.contains(indices[$0]) })
+      indices.map { paths[Int($0)] }, Set(indices.indices.filter { equals.contains(indices[$0]) }), losses
     )
   }
 
   // MARK: Routes out
 
   private mutating func markChanged(_ number: Int) {
+    let first = destinations[number].first
+    let source = first == noPath ? nil : paths[Int(first)].peer.index
     for peer in outputs.indices {
+      // Who has no route and gets none, as it would get its own back, need not be asked.
+      if source == nil || source == peer, outputs[peer]?.attributes(number) == AttributeTable.ID.none { continue }
       guard outputs[peer]?.mark(number) == true else { continue }
       destinations[number].holders += 1
     }

@@ -177,7 +177,9 @@ public struct FiniteStateMachine {
   // MARK: Events
 
   public mutating func handle(_ event: Event, now: Instant) -> Outcome {
-    switch state {
+    // RFC 4271 §8.2.2 says so of each state but Idle: "The start events (Events 1, 3-7) are ignored"
+    if state != .idle, event.isAttempt(besides: state) { return Outcome() }
+    return switch state {
     case .idle: handleInIdle(event, now)
     case .connect: handleInConnect(event, now)
     case .active: handleInActive(event, now)
@@ -217,9 +219,6 @@ public struct FiniteStateMachine {
   private mutating func handleInConnect(_ event: Event, _ now: Instant) -> Outcome {
     var outcome = Outcome()
     switch event {
-    case .manualStart, .automaticStart, .manualStartPassive, .automaticStartPassive, .automaticStartDamped,
-      .automaticStartDampedPassive, .tcpConnectionValid, .tcpCRInvalid:
-      break
     case .manualStop: outcome = stop(nil)
     case .connectRetryTimerExpires:
       outcome.dropsConnection = true
@@ -244,9 +243,6 @@ public struct FiniteStateMachine {
   private mutating func handleInActive(_ event: Event, _ now: Instant) -> Outcome {
     var outcome = Outcome()
     switch event {
-    case .manualStart, .automaticStart, .manualStartPassive, .automaticStartPassive, .automaticStartDamped,
-      .automaticStartDampedPassive, .tcpConnectionValid, .tcpCRInvalid:
-      break
     case .manualStop(let cease):
       let isDelaying = timers.delayOpen != .distantFuture && configuration.sendsNotificationWithoutOpen
       outcome = stop(isDelaying ? cease : nil)
@@ -284,12 +280,6 @@ public struct FiniteStateMachine {
 
   private mutating func handleInOpenSent(_ event: Event, _ now: Instant) -> Outcome {
     switch event {
-    case .manualStart, .automaticStart, .manualStartPassive, .automaticStartPassive, .automaticStartDamped,
-      .automaticStartDampedPassive, .tcpConnectionValid, .tcpCRInvalid, .tcpCRAcked, .tcpConnectionConfirmed:
-      return Outcome()
-    case .manualStop(let cease): return stop(cease)
-    case .automaticStop(let cease): return fall(counts: true, damps: true, notification: cease)
-    case .holdTimerExpires: return fall(counts: true, damps: true, notification: .holdTimerExpired)
     case .tcpConnectionFails:
       var outcome = Outcome()
       outcome.dropsConnection = true
@@ -302,34 +292,24 @@ public struct FiniteStateMachine {
       outcome.sendsKeepalive = true
       confirm(holdTime, now)
       return outcome
-    case .bgpHeaderErr(let error), .bgpOpenMsgErr(let error):
-      return fall(counts: true, damps: true, notification: error)
-    case .openCollisionDump: return fall(counts: true, damps: true, notification: .cease(.collisionResolution))
+    case .bgpOpenMsgErr(let error): return fall(counts: true, damps: true, notification: error)
     case .notifMsgVerErr: return fall(counts: false, damps: false)
-    default: return unexpected(event, .inOpenSent)
+    default: return handleSinceOpen(event, .inOpenSent)
     }
   }
 
   private mutating func handleInOpenConfirm(_ event: Event, _ now: Instant) -> Outcome {
     switch event {
-    case .manualStart, .automaticStart, .manualStartPassive, .automaticStartPassive, .automaticStartDamped,
-      .automaticStartDampedPassive, .tcpConnectionValid, .tcpCRInvalid, .tcpCRAcked, .tcpConnectionConfirmed:
-      return Outcome()
-    case .manualStop(let cease): return stop(cease)
-    case .automaticStop(let cease): return fall(counts: true, damps: true, notification: cease)
-    case .holdTimerExpires: return fall(counts: true, damps: true, notification: .holdTimerExpired)
     case .keepaliveTimerExpires: return keepalive(now)
     case .tcpConnectionFails, .notifMsg: return fall(counts: true, damps: true)
     case .notifMsgVerErr: return fall(counts: false, damps: false)
-    case .bgpHeaderErr(let error), .bgpOpenMsgErr(let error):
-      return fall(counts: true, damps: true, notification: error)
-    case .openCollisionDump: return fall(counts: true, damps: true, notification: .cease(.collisionResolution))
+    case .bgpOpenMsgErr(let error): return fall(counts: true, damps: true, notification: error)
     case .keepAliveMsg:
       restartHold(now)
       restartSendHold(now)
       state = .established
       return Outcome()
-    default: return unexpected(event, .inOpenConfirm)
+    default: return handleSinceOpen(event, .inOpenConfirm)
     }
   }
 
@@ -339,25 +319,30 @@ public struct FiniteStateMachine {
       // RFC 4271 §8.2.2: "restarts its HoldTimer, if the negotiated HoldTime value is non-zero"
       restartHold(now)
       return Outcome()
-    case .manualStart, .automaticStart, .manualStartPassive, .automaticStartPassive, .automaticStartDamped,
-      .automaticStartDampedPassive, .tcpConnectionValid, .tcpCRInvalid, .tcpCRAcked, .tcpConnectionConfirmed:
-      return Outcome()
-    case .manualStop(let cease): return stop(cease)
-    case .automaticStop(let cease): return fall(counts: true, damps: true, notification: cease)
-    case .holdTimerExpires: return fall(counts: true, damps: true, notification: .holdTimerExpired)
     case .sendHoldTimerExpires:
       // RFC 9687 §3.1. The NOTIFICATION has little hope of leaving, but nothing is lost by it.
       return fall(counts: true, damps: true, notification: .sendHoldTimerExpired)
     case .keepaliveTimerExpires: return keepalive(now)
-    case .openCollisionDump: return fall(counts: true, damps: true, notification: .cease(.collisionResolution))
     case .tcpConnectionFails, .notifMsgVerErr, .notifMsg: return fall(counts: true, damps: false)
     case .updateMsgErr(let error): return fall(counts: true, damps: true, notification: error)
-    case .bgpHeaderErr(let error):
-      // RFC 4271 §8.2.2 counts event 21 to those answered with a Finite State Machine Error here, but §6.1 says: "All
-      // errors detected while processing the Message Header MUST be indicated by sending the NOTIFICATION message
-      // with the Error Code Message Header Error."
-      return fall(counts: true, damps: true, notification: error)
-    default: return unexpected(event, .inEstablished)
+    default: return handleSinceOpen(event, .inEstablished)
+    }
+  }
+
+  /// What OpenSent, OpenConfirm and Established have in common.
+  private mutating func handleSinceOpen(
+    _ event: Event, _ unexpected: NotificationMessage.UnexpectedMessage
+  ) -> Outcome {
+    switch event {
+    case .manualStop(let cease): stop(cease)
+    case .automaticStop(let cease): fall(counts: true, damps: true, notification: cease)
+    case .holdTimerExpires: fall(counts: true, damps: true, notification: .holdTimerExpired)
+    case .openCollisionDump: fall(counts: true, damps: true, notification: .cease(.collisionResolution))
+    // RFC 4271 §8.2.2 counts event 21 to those answered with a Finite State Machine Error in Established, but §6.1 says:
+    // "All errors detected while processing the Message Header MUST be indicated by sending the NOTIFICATION message
+    // with the Error Code Message Header Error."
+    case .bgpHeaderErr(let error): fall(counts: true, damps: true, notification: error)
+    default: self.unexpected(event, unexpected)
     }
   }
 
@@ -424,6 +409,20 @@ public struct FiniteStateMachine {
       default: false
       }
     return fall(counts: true, damps: true, notification: .finiteStateMachineError(isMessage ? message : nil))
+  }
+}
+
+extension FiniteStateMachine.Event {
+  /// Whether it begins, or tries to, what a state other than Idle has begun already.
+  fileprivate func isAttempt(besides state: FiniteStateMachine.State) -> Bool {
+    switch self {
+    case .manualStart, .automaticStart, .manualStartPassive, .automaticStartPassive, .automaticStartDamped,
+      .automaticStartDampedPassive, .tcpConnectionValid, .tcpCRInvalid:
+      true
+    // A second connection is tracked by a machine of its own.
+    case .tcpCRAcked, .tcpConnectionConfirmed: state != .connect && state != .active
+    default: false
+    }
   }
 }
 

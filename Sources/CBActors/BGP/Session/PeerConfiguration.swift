@@ -34,6 +34,9 @@ public struct PeerConfiguration: Hashable, Sendable {
   /// Whether an external peer's paths must begin with its AS.
   public var enforcesFirstAS = true
 
+  /// RFC 4724; nil offers none, and keeps no routes of a peer that is lost.
+  public var gracefulRestart: GracefulRestartConfiguration?
+
   public init(localAS: UInt32, identifier: IPv4Address, peerAS: UInt32) {
     self.localAS = localAS
     self.identifier = identifier
@@ -42,13 +45,20 @@ public struct PeerConfiguration: Hashable, Sendable {
 
   public var isInternal: Bool { localAS == peerAS }
 
-  /// The OPEN that we send.
-  public var open: OpenMessage {
+  /// The OPEN that we send, but after a restart.
+  public var open: OpenMessage { open(afterRestartPreserving: nil) }
+
+  /// - Parameter preserved: families whose forwarding went on through a restart of ours; nil where there was none.
+  func open(afterRestartPreserving preserved: AddressFamilies?) -> OpenMessage {
     var capabilities: [Capability] = families.members.map { .multiprotocol($0) }
     capabilities += [.routeRefresh, .enhancedRouteRefresh]
     if offersExtendedMessages { capabilities.append(.extendedMessage) }
     if let role, !isInternal { capabilities.append(.role(role)) }
-    let several = addPathFamilies.intersection(families)
+    if let gracefulRestart {
+      capabilities += gracefulRestart.capabilities(
+        for: families, preserved: preserved ?? families, hasRestarted: preserved != nil)
+    }
+    let several = addPathFamilies.intersection(families).intersection(.unicast)
     if !several.isEmpty {
       capabilities.append(.addPath(several.members.map { .init($0, receives: true, sends: false) }))
     }

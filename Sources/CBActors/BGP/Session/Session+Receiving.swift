@@ -85,6 +85,12 @@ extension Session {
     guard let this = self[place], let other = self[otherPlace] else { return true }
     switch other.machine.state {
     case .established:
+      // RFC 4724 §5: of a peer that keeps its routes through a restart, a new connection says that it has restarted, and
+      // that the old one is dead.
+      if otherPlace == .main, other.parameters?.retention != nil {
+        handle(.tcpConnectionFails, on: .main, now, cause: .transport)
+        return true
+      }
       // RFC 4271 §6.8: "a connection collision with an existing BGP connection that is in the Established state causes
       // closing of the newly created connection"
       handle(.openCollisionDump, on: place, now)

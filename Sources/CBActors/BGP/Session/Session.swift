@@ -63,6 +63,12 @@ public struct Session {
   private var nextIdleHoldTime: Interval
   /// Our own end of the connection, once known: no route has it as next hop.
   public var localAddress: IPAddress?
+  /// This speaker has restarted, and the forwarding of these families went on (RFC 4724 §4.1). Said before the start, it
+  /// holds for the first session; nil for a speaker that has not.
+  public var preservedThroughRestart: AddressFamilies?
+  /// Behind ``Event/ended(_:)``: what is kept of the peer's routes, for ``RIB/sessionLost(_:retaining:now:)``; nil when
+  /// they are gone.
+  public private(set) var retention: StaleRetention?
   /// Why the session is not, or no longer, established.
   public private(set) var lastCause: EndCause?
 
@@ -95,16 +101,32 @@ public struct Session {
     handle(configuration.isPassive ? .manualStartPassive : .manualStart, on: .main, now)
   }
 
-  /// ManualStop (event 2). Stays in Idle until the next start.
+  /// ManualStop (event 2). Stays in Idle until the next start. The peer is to forget our routes at once.
   public mutating func stop(_ cease: NotificationMessage = .cease(.administrativeShutdown), now: Instant) {
     isWanted = false
     handle(.manualStop(cease), on: .second, now)
-    handle(.manualStop(cease), on: .main, now)
+    handle(.manualStop(hard(cease)), on: .main, now)
   }
 
-  /// AutomaticStop (event 8), for what the owner finds out, such as too many prefixes.
+  /// Stops so that the peer keeps our routes until we are back: a NOTIFICATION would end its grace (RFC 4724 §4.2), the end
+  /// of the TCP connection alone does not.
+  public mutating func stopForRestart(now: Instant) {
+    isWanted = false
+    for place in [Place.second, .main] where self[place]?.connection != nil {
+      handle(.tcpConnectionFails, on: place, now, cause: .transport)
+    }
+    stop(now: now)
+  }
+
+  /// AutomaticStop (event 8), for what the owner finds out, such as too many prefixes. The peer is to forget our routes at
+  /// once.
   public mutating func stopAutomatically(_ cease: NotificationMessage, now: Instant) {
-    handle(.automaticStop(cease), on: .main, now)
+    handle(.automaticStop(hard(cease)), on: .main, now)
+  }
+
+  /// RFC 8538 §4: a Cease that is meant goes as a Hard Reset where it would otherwise leave the grace as it is.
+  private func hard(_ cease: NotificationMessage) -> NotificationMessage {
+    parameters?.survivesNotification == true ? .hardReset(cease) : cease
   }
 
   // MARK: The transport
@@ -195,9 +217,13 @@ public struct Session {
     case .main: outcome = main.machine.handle(event, now: now)
     case .second: outcome = second?.machine.handle(event, now: now) ?? .init()
     }
-    let cause = outcome.notification.map { EndCause.sent($0) } ?? cause
+    // What the peer has said comes before what we answer to it.
+    let cause = cause ?? outcome.notification.map { .sent($0) }
     if let id = track.connection {
-      if outcome.sendsOpen { events.append(.send(id, configuration.open.serialized)) }
+      if outcome.sendsOpen {
+        let open = configuration.open(afterRestartPreserving: preservedThroughRestart)
+        events.append(.send(id, open.serialized))
+      }
       if outcome.sendsKeepalive { events.append(.send(id, MessageHeader.keepalive)) }
       if let notification = outcome.notification { events.append(.send(id, notification.serialized)) }
       if outcome.dropsConnection {
@@ -216,11 +242,17 @@ public struct Session {
       if second?.connection == nil { second = nil }
       if second?.machine.state == .established { promoteSecond(now) }
     case .main:
-      if wasEstablished, state != .established { events.append(.ended(cause ?? .transport)) }
+      if wasEstablished, state != .established { ended(cause ?? .transport, track.parameters) }
       if !wasEstablished, state == .established { becameEstablished(now) }
       if state == .idle { fellToIdle(outcome, wasEstablished: wasEstablished, cause, now) }
     }
     report(cause)
+  }
+
+  private mutating func ended(_ cause: EndCause, _ parameters: SessionParameters?) {
+    let isKept = cause.retains(survivingNotification: parameters?.survivesNotification ?? false)
+    retention = isKept ? parameters?.retention : nil
+    events.append(.ended(cause))
   }
 
   private mutating func report(_ cause: EndCause?) {
@@ -237,6 +269,7 @@ public struct Session {
     if second != nil { handle(.openCollisionDump, on: .second, now) }
     guard let id = main.connection, let parameters = main.parameters else { return }
     establishedAt = now
+    preservedThroughRestart = nil
     var context = UpdateReader.Context(
       families: parameters.families, localAS: configuration.localAS, peerAS: parameters.peerAS)
     context.addPathFamilies = parameters.addPathFamilies

@@ -17,6 +17,12 @@ public struct SessionParameters: Hashable, Sendable {
   /// Families whose prefixes come with path identifiers.
   public let addPathFamilies: AddressFamilies
   public let peerGracefulRestart: Capability.GracefulRestart?
+  /// RFC 9494 §3; of no account without the capability above.
+  public let peerLongLived: [Capability.LongLived]
+  /// What is kept of the peer's routes when the session is lost; nil for nothing.
+  public let retention: StaleRetention?
+  /// Grace survives a NOTIFICATION that is no Hard Reset: both have said so (RFC 8538 §2).
+  public let survivesNotification: Bool
   public let peerRole: Capability.Role?
 
   /// Judges the peer's OPEN.
@@ -41,6 +47,7 @@ public struct SessionParameters: Hashable, Sendable {
     var extended = false
     var several: AddressFamilies = []
     var restart: Capability.GracefulRestart?
+    var longLived: [Capability.LongLived] = []
     var roles: Set<Capability.Role> = []
     for capability in open.capabilities {
       switch capability {
@@ -51,6 +58,7 @@ public struct SessionParameters: Hashable, Sendable {
       case .extendedMessage: extended = true
       case .role(let role): roles.insert(role)
       case .gracefulRestart(let value): restart = value
+      case .longLivedGracefulRestart(let value): longLived = value
       case .fourOctetAS: fourOctet = true
       case .addPath(let offers):
         for offer in offers where offer.sends { several.formUnion(AddressFamilies(offer.family)) }
@@ -74,8 +82,13 @@ public struct SessionParameters: Hashable, Sendable {
       extended && local.offersExtendedMessages ? MessageHeader.extendedMaximumLength : MessageHeader.maximumLength
     peerRefreshesRoutes = refreshes
     marksRefresh = refreshes && marks
-    addPathFamilies = several.intersection(local.addPathFamilies).intersection(families)
+    addPathFamilies = several.intersection(local.addPathFamilies).intersection(families).intersection(.unicast)
     peerGracefulRestart = restart
+    peerLongLived = restart == nil ? [] : longLived
+    retention = Self.retention(local, restart, longLived, families)
+    survivesNotification =
+      retention != nil && local.gracefulRestart?.survivesNotification == true
+      && restart?.survivesNotification == true
   }
 
   /// RFC 9234 §4.2.

@@ -8,6 +8,7 @@
 #include "cb_datagram.h"
 #include "cb_executor.h"
 #include "cb_file.h"
+#include "cb_netlink.h"
 #include "cb_ring.h"
 #include "cb_route.h"
 #include "cb_socket.h"

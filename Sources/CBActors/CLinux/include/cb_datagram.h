@@ -32,6 +32,8 @@ struct cb_received {
   uint8_t *payload;
   uint32_t length, segment;
   uint8_t ecn;
+  // -1 where it is not told.
+  int16_t hop_limit;
   bool truncated;
 };
 
@@ -46,6 +48,7 @@ static inline bool cb_receive_parse(void *buffer, int length, struct msghdr *hea
   out->length = io_uring_recvmsg_payload_length(o, length, header);
   out->segment = out->length;
   out->ecn = 0;
+  out->hop_limit = -1;
   out->truncated = o->flags & (MSG_TRUNC | MSG_CTRUNC);
   for (struct cmsghdr *c = io_uring_recvmsg_cmsg_firsthdr(o, header); c;
        c = io_uring_recvmsg_cmsg_nexthdr(o, header, c)) {
@@ -59,6 +62,11 @@ static inline bool cb_receive_parse(void *buffer, int length, struct msghdr *hea
       int class;
       memcpy(&class, CMSG_DATA(c), sizeof class);
       out->ecn = class & 3;
+    } else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
+               (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)) {
+      int limit;
+      memcpy(&limit, CMSG_DATA(c), sizeof limit);
+      out->hop_limit = (int16_t)(limit & 0xff);
     } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
       struct in_pktinfo info;
       memcpy(&info, CMSG_DATA(c), sizeof info);

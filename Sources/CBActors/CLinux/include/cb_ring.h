@@ -51,6 +51,11 @@ static inline void cb_prep_recvmsg_multishot(struct io_uring_sqe *s, int fd, str
 static inline void cb_prep_recv(struct io_uring_sqe *s, int fd, void *bytes, size_t count) {
   io_uring_prep_recv(s, fd, bytes, count, 0);
 }
+// The same by a thread of the kernel's: for a socket whose send works long, as netlink's does.
+static inline void cb_prep_send_aside(struct io_uring_sqe *s, int fd, const void *bytes, size_t count) {
+  io_uring_prep_send(s, fd, bytes, count, MSG_NOSIGNAL);
+  s->flags |= IOSQE_ASYNC;
+}
 static inline void cb_prep_send(struct io_uring_sqe *s, int fd, const void *bytes, size_t count) {
   io_uring_prep_send(s, fd, bytes, count, MSG_NOSIGNAL);
 }

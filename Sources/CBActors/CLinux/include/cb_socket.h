@@ -84,6 +84,9 @@ static inline void cb_sockaddr_load(struct cb_endpoint *e, const void *from, soc
 // itself, and with O_NONBLOCK some kernels would complete with EAGAIN instead.
 struct cb_udp_options {
   bool reuse_port, dual_stack, receive_offload;
+  // Whether each datagram is told with its TTL or hop limit; and what is sent with: 0 leaves the system's.
+  bool receive_hop_limit;
+  uint8_t hop_limit;
   int buffer_bytes;
 };
 int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remote, const struct cb_udp_options *o);
@@ -92,7 +95,15 @@ int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remot
 // modulo `count`. Zero or a negative errno.
 int cb_udp_steer(int fd, unsigned count);
 int cb_tcp_open(bool six);
-int cb_tcp_listen(const struct cb_endpoint *local, bool reuse_port, bool dual_stack, int backlog);
+// Bound, and not listening yet: what protects a connection is set before one can come.
+int cb_tcp_bind(const struct cb_endpoint *local, bool reuse_port, bool dual_stack);
+int cb_listen(int fd, int backlog);
+// RFC 2385: segments from and to `peer` must carry this key's signature. Before connect or listen.
+int cb_tcp_signature(int fd, const struct cb_endpoint *peer, bool six, const void *key, size_t length);
+// RFC 5082: sends with a TTL or hop limit of 255. Before connect or listen.
+int cb_ttl_greatest(int fd, bool six);
+// RFC 5082: takes nothing that came with a TTL or hop limit of less than 255.
+int cb_ttl_required(int fd, bool six);
 int cb_bind(int fd, const struct cb_endpoint *local, bool six);
 int cb_local_endpoint(int fd, struct cb_endpoint *out);
 int cb_remote_endpoint(int fd, struct cb_endpoint *out);

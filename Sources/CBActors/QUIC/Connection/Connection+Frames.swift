@@ -24,7 +24,9 @@ extension Connection {
     _ payload: UnsafeRawBufferPointer, _ context: inout PacketContext
   ) throws(TransportError) {
     var reader = FrameReader(payload, level: context.level)
-    while let frame = try reader.next() {
+    while true {
+      let start = reader.offset
+      guard let frame = try reader.next() else { return }
       if case .stream(let stream) = frame {
         context.isAckEliciting = true
         context.isNonProbing = true
@@ -35,7 +37,11 @@ extension Connection {
       }
       if frame.isAckEliciting { context.isAckEliciting = true }
       if !frame.isProbing { context.isNonProbing = true }
-      try process(frame, &context)
+      if case .datagram(let data) = frame {
+        try receiveDatagram(data, frameSize: reader.offset - start)
+      } else {
+        try process(frame, &context)
+      }
       guard case .open = lifecycle else { return }
     }
   }
@@ -43,7 +49,7 @@ extension Connection {
   private mutating func process(_ frame: Frame, _ context: inout PacketContext) throws(TransportError) {
     switch frame {
     case .padding, .ping: break
-    case .stream: break
+    case .stream, .datagram: break
     case .ack(let ack): try receiveAck(ack, context)
     case .crypto(let offset, let data):
       context.hasCrypto = true
@@ -64,7 +70,6 @@ extension Connection {
     case .streamDataBlocked(let id, _):
       try streams.receiveStreamDataBlocked(id, frameType: FrameType.streamDataBlocked, events: &events)
     case .dataBlocked, .streamsBlocked: break
-    case .datagram(let data): try receiveDatagram(data)
     case .newConnectionID(let frame): try receiveNewConnectionID(frame)
     case .retireConnectionID(let sequence):
       if let id = try localIDs.receiveRetirement(sequence, packetDestination: context.destinationID) {
@@ -116,12 +121,14 @@ extension Connection {
     if space == .applicationData, ackRequests != nil { considerAckFrequency(context.now) }
   }
 
-  private mutating func receiveDatagram(_ data: UnsafeRawBufferPointer) throws(TransportError) {
-    let size = UInt64(DatagramFrameSize.total(payload: data.count, withLength: true))
+  private mutating func receiveDatagram(
+    _ data: UnsafeRawBufferPointer, frameSize: Int
+  ) throws(TransportError) {
     // RFC 9221 §3: "An endpoint that receives a DATAGRAM frame when it has not indicated support via the transport
-    // parameter MUST terminate the connection with an error of type PROTOCOL_VIOLATION." The same holds for one that is
-    // larger than the value sent; a byte or two of length field are given in doubt.
-    guard configuration.maxDatagramFrameSize > 0, size <= configuration.maxDatagramFrameSize &+ 4 else {
+    // parameter MUST terminate the connection with an error of type PROTOCOL_VIOLATION."
+    // RFC 9221 §3: "an endpoint that receives a DATAGRAM frame that is larger than the value it sent in its
+    // max_datagram_frame_size transport parameter MUST terminate the connection with an error of type PROTOCOL_VIOLATION."
+    guard configuration.maxDatagramFrameSize > 0, UInt64(frameSize) <= configuration.maxDatagramFrameSize else {
       throw TransportError(.protocolViolation, "DATAGRAM larger than allowed", frameType: FrameType.datagram)
     }
     counts.datagramsReceived += 1

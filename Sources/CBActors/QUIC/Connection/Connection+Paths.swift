@@ -112,6 +112,12 @@ extension Connection {
     switchPath(from: old)
     active.beginValidation(until: clock + validationPeriod)
     others.append(old)
+    // RFC 9000 §9.6.3: "the client SHOULD perform path validation to both the original and preferred server address from the
+    // client's new address concurrently."
+    if let index = others.firstIndex(where: \.isPreferred) {
+      release(others.remove(at: index))
+      probePreferredAddress()
+    }
     while others.count > Self.mostOtherPaths { release(others.removeFirst()) }
     // Something that is no probe makes the server follow.
     isPingDue = true

@@ -52,6 +52,8 @@ extension Connection {
     active.isPreferred = false
     spin.reset()
     switchPath(from: old)
+    // RFC 9000 §9.6.3: "the client MUST abandon validation of the original address and migrate to using the server's preferred
+    // address."
     old.leave(until: clock + validationPeriod)
     others.append(old)
     // Something that is no probe makes the server follow.

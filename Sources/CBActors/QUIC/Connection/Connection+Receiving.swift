@@ -96,49 +96,53 @@ extension Connection {
         counts.drops.mismatched += 1
         continue
       }
+      let isFirst = firstDestination == nil
       firstDestination = header.destinationID
-      processPacket(
+      let isAuthentic = processPacket(
         packet, header, datagramSize: datagram.count, path: path, arrival: arrival, ecn: ecn, now: now)
       if qlog != nil { logDrops(header.type, length: packet.count) }
+      // RFC 9000 §10.3.1: "the comparison MUST be performed when the first packet in an incoming datagram either cannot be
+      // associated with a connection or cannot be decrypted."
+      if isFirst, !isAuthentic, case .open = lifecycle, detectStatelessReset(datagram) { return }
     }
   }
 
+  /// Returns whether it was opened: only whoever has the keys can have made it.
   private mutating func processPacket(
     _ packet: UnsafeMutableRawBufferPointer, _ header: PacketHeader, datagramSize: Int, path: Path, arrival: Arrival,
     ecn: ECN, now: Instant
-  ) {
+  ) -> Bool {
     switch header.type {
     case .versionNegotiation:
       receiveVersionNegotiation(UnsafeRawBufferPointer(packet), header)
-      return
+      return false
     case .retry:
       receiveRetry(UnsafeRawBufferPointer(packet), header, now: now)
-      return
+      return false
     case .zeroRTT:
       // RFC 9001 §5.6: "A client MUST NOT attempt to decrypt 0-RTT packets it receives and instead MUST discard them."
       guard role == .server else {
         counts.drops.noKeys += 1
-        return
+        return false
       }
     case .initial:
       // RFC 9000 §14.1: "A server MUST discard an Initial packet that is carried in a UDP datagram with a payload that
       // is smaller than the smallest allowed maximum datagram size of 1200 bytes."
       if role == .server, datagramSize < MTUDiscovery.base {
         counts.drops.malformed += 1
-        return
+        return false
       }
       // RFC 9000 §17.2.2: "clients that receive an Initial packet with a non-zero Token Length field MUST either discard
       // the packet or generate a connection error of type PROTOCOL_VIOLATION."
       if role == .client, !header.token.isEmpty {
         counts.drops.malformed += 1
-        return
+        return false
       }
     case .handshake, .oneRTT: break
     }
     guard isOurs(header) else {
       counts.drops.mismatched += 1
-      if header.type == .oneRTT { detectStatelessReset(packet) }
-      return
+      return false
     }
     let opened: OpenedPacket?
     if header.type == .oneRTT {
@@ -146,8 +150,9 @@ extension Connection {
     } else {
       opened = openLong(packet, header, path: path, ecn: ecn)
     }
-    guard let opened else { return }
+    guard let opened else { return false }
     accept(opened, header, datagramSize: datagramSize, path: path, arrival: arrival, ecn: ecn, now: now)
+    return true
   }
 
   /// The packet's connection IDs are this connection's.
@@ -231,7 +236,7 @@ extension Connection {
       let payload = tried.key.key.open(packet, headerLength: unprotected.headerLength, packetNumber: number),
       tried.isKept
     else {
-      if !detectStatelessReset(packet) { countForgery() }
+      countForgery()
       return nil
     }
     guard checkReserved(unprotected) else { return nil }

@@ -17,6 +17,9 @@ public struct FrameReader {
     self.level = level
   }
 
+  /// Bytes of the payload that have been read.
+  var offset: Int { reader.offset }
+
   /// The next frame; nil at the end of the payload.
   public mutating func next() throws(TransportError) -> Frame? {
     guard let first = reader.peekUInt8() else {

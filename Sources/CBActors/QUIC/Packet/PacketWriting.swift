@@ -122,15 +122,11 @@ extension ByteWriter {
     id.withUnsafeBytes { write($0) }
   }
 
+  /// RFC 9001 §9.5: "construction and protection of packet payloads and packet numbers MUST be free from side channels that
+  /// would reveal the packet number or its encoded size." Four bytes are written whatever the length, and what is too many
+  /// is written over.
   @inline(__always) private mutating func write(packetNumber: UInt64, length: Int) {
-    let low = UInt32(truncatingIfNeeded: packetNumber)
-    switch length {
-    case 1: write(UInt8(truncatingIfNeeded: low))
-    case 2: write(UInt16(truncatingIfNeeded: low))
-    case 3:
-      write(UInt8(truncatingIfNeeded: low >> 16))
-      write(UInt16(truncatingIfNeeded: low))
-    default: write(low)
-    }
+    write(UInt32(truncatingIfNeeded: packetNumber << UInt64(32 - 8 * length)))
+    if !overflowed { rewind(to: count - (4 - length)) }
   }
 }

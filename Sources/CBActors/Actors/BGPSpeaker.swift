@@ -1,0 +1,217 @@
+public import BGP
+public import Logging
+public import Netlink
+public import Ring
+public import Wire
+
+/// A BGP speaker: its neighbors' sessions, the tables between them, and the prefixes that are announced.
+public actor BGPSpeaker {
+  public nonisolated let ring: RingExecutor
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+
+  private let logger: Logger
+  private let tables: RingBound<BGPTables>
+  private let sessions: [BGPSession]
+  private let peers: [PeerID]
+  private var listeners: [TCPListener] = []
+  private let forwarding: Forwarding?
+  private var sweep: RingTimer?
+
+  /// How the kernel forwards by the speaker's tables.
+  public struct Forwarding: Sendable {
+    /// On the speaker's ring.
+    public var kernel: KernelRoutes
+    public var table: UInt32
+    public var metric: UInt32
+    /// Next hops of one destination at most.
+    public var paths: Int
+
+    public init(_ kernel: KernelRoutes, table: UInt32 = RoutingTable.main, metric: UInt32 = 32, paths: Int = 8) {
+      self.kernel = kernel
+      self.table = table
+      self.metric = metric
+      self.paths = paths
+    }
+  }
+
+  /// - Parameters:
+  ///   - seed: random; keeps peers from choosing attributes that collide in the tables.
+  ///   - bfd: watches the ways to the neighbors that want it; on the same ring.
+  public init(
+    ring: RingExecutor, localAS: UInt32, identifier: IPv4Address, neighbors: [BGPSession.Neighbor], seed: UInt64,
+    bfd: BFDSpeaker? = nil, forwarding: Forwarding? = nil, logger: Logger
+  ) {
+    self.ring = ring
+    self.forwarding = forwarding
+    self.logger = logger
+    var rib = RIB(localAS: localAS, identifier: identifier, seed: seed)
+    var peers: [PeerID] = []
+    for neighbor in neighbors {
+      peers.append(
+        rib.addPeer(
+          address: neighbor.address.ip, autonomousSystem: neighbor.peer.peerAS, role: neighbor.peer.role?.counterpart,
+          maximumPrefixes: neighbor.maximumPrefixes))
+    }
+    let tables = RingBound(BGPTables(rib, on: ring))
+    self.tables = tables
+    self.peers = peers
+    sessions = zip(neighbors, peers).map { neighbor, peer in
+      BGPSession(neighbor, peer: peer, tables: tables, ring: ring, bfd: bfd, logger: logger)
+    }
+  }
+
+  /// How long this speaker, when it comes back, waits for its neighbors' routes before it tells its own
+  /// (Selection_Deferral_Timer of RFC 4724 §4.1). Short: it is here for its own prefixes, and not for others'.
+  private static let deferralTime = Interval.seconds(10)
+
+  /// Listens, and starts all sessions. What is announced by now was announced before a restart.
+  ///
+  /// Throws ``Ring/RingError`` where an address cannot be had; none is then open.
+  public func start(listening addresses: [SocketAddress]) throws {
+    tables.value.onChange = { [sessions, weak self] in
+      for session in sessions { session.assumeIsolated { $0.flush() } }
+      self?.assumeIsolated { _ = $0.forward() }
+    }
+    if forwarding != nil {
+      tables.value.rib.openForwarding()
+      // What neighbors that kept us have told by then is all that is to be kept of an earlier run.
+      let timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.sweepForwarding() } }
+      timer.schedule(at: ring.refreshNow() + Self.sweepTime)
+      sweep = timer
+    }
+    do {
+      for address in addresses {
+        let neighbors = sessions.map(\.neighbor).filter { $0.address.ip.isIPv4 == address.ip.isIPv4 }
+        listeners.append(
+          try TCPListener(
+            on: ring, bind: address, dualStack: false, backlog: 64,
+            protection: Dictionary(neighbors.map { ($0.address.ip, $0.protection) }) { first, _ in first },
+            connectionOptions: BGPSession.connectionOptions, delegate: self))
+      }
+    } catch {
+      closeListeners()
+      throw error
+    }
+    // Whoever keeps our routes through a restart must not hear their end before their beginning.
+    let graceful = zip(sessions, peers).filter { $0.0.neighbor.peer.gracefulRestart != nil }.map(\.1)
+    if !graceful.isEmpty {
+      let deadline = ring.refreshNow() + Self.deferralTime
+      tables.value.rib.deferSelection(awaiting: graceful, ownRoutes: false, until: deadline)
+      tables.value.changed()
+    }
+    for session in sessions { session.assumeIsolated { $0.start(hasRestarted: true) } }
+  }
+
+  /// Ends all sessions with a Cease and this text (RFC 9003); returns when the neighbors have heard it, or have had their
+  /// time for it.
+  public func stop(_ text: String = "") async {
+    closeListeners()
+    await withTaskGroup(of: Void.self) { group in
+      for session in sessions { group.addTask { await session.stop(text) } }
+    }
+    // The tables know the sessions, and the sessions the tables.
+    tables.value.onChange = nil
+    sweep?.cancel()
+    guard let forwarding else { return }
+    // By will, and not by a crash: what led to the neighbors goes with them.
+    while forward() {}
+    await forwarding.kernel.sweep()
+    await forwarding.kernel.settle()
+  }
+
+  /// A neighbor cannot be reached any more, as its link has gone: its session ends now, and its routes with it.
+  public func pathFailed(to neighbor: IPAddress) {
+    for session in sessions where session.neighbor.address.ip == neighbor {
+      session.assumeIsolated { $0.pathFailed("the link is down") }
+    }
+  }
+
+  private func closeListeners() {
+    for listener in listeners { listener.close() }
+    listeners = []
+  }
+
+  // MARK: Forwarding
+
+  /// How long the kernel's routes of an earlier run stay, for the neighbors to tell theirs anew.
+  private static let sweepTime = Interval.seconds(60)
+  /// Destinations given to the kernel in one batch, before sessions have their turn again.
+  private static let forwardedPerBatch = 4_096
+
+  /// Has the kernel forward as the tables say. True when there is more to do.
+  @discardableResult
+  private func forward() -> Bool {
+    guard let forwarding else { return false }
+    let tables = tables
+    forwarding.kernel.assumeIsolated { kernel in
+      for _ in 0..<Self.forwardedPerBatch {
+        guard let change = tables.value.rib.nextForwarding(paths: forwarding.paths) else { return }
+        let key = Route.Key(change.prefix, table: forwarding.table, metric: forwarding.metric)
+        if change.nextHops.isEmpty {
+          kernel.remove(key)
+        } else {
+          kernel.set(key, by: change.nextHops.map { NextHop(gateway: $0) })
+        }
+      }
+    }
+    guard tables.value.rib.hasForwarding else { return false }
+    tables.value.changed()
+    return true
+  }
+
+  private func sweepForwarding() { forwarding?.kernel.assumeIsolated { $0.sweep() } }
+
+  // MARK: Routes
+
+  /// Announces a prefix to all neighbors, or changes what goes with it.
+  public func announce(_ prefix: IPPrefix, _ attributes: PathAttributes = PathAttributes()) {
+    tables.value.rib.originate(prefix, attributes)
+    tables.value.changed()
+  }
+
+  /// Takes a prefix back from all neighbors.
+  public func withdraw(_ prefix: IPPrefix) {
+    tables.value.rib.withdraw(prefix)
+    tables.value.changed()
+  }
+
+  // MARK: Looking
+
+  public func status() -> [BGPSession.Status] { sessions.map { $0.assumeIsolated { $0.status() } } }
+
+  /// What is known of exactly this prefix, and why.
+  public func destination(_ prefix: IPPrefix) -> RIB.Destination? { tables.value.rib.destination(prefix) }
+
+  /// What is known of the longest prefix that covers an address, and why.
+  public func destination(of address: IPAddress) -> RIB.Destination? { tables.value.rib.destination(of: address) }
+
+  /// A page of the table: see ``BGP/RIB/destinations(within:after:limit:)``.
+  public func destinations(within prefix: IPPrefix, after last: IPPrefix?, limit: Int) -> [RIB.Destination] {
+    tables.value.rib.destinations(within: prefix, after: last, limit: limit)
+  }
+
+  /// Of the tables as a whole.
+  public func counts() -> (destinations: Int, routes: Int, attributeSets: Int) { tables.value.rib.counts }
+
+  // MARK: Listening
+
+  private func accepted(_ connection: TCPConnection) {
+    guard let session = sessions.first(where: { $0.neighbor.address.ip == connection.remoteAddress.ip }) else {
+      logger.info("no such neighbor", metadata: ["address": "\(connection.remoteAddress.ip)"])
+      return connection.abort()
+    }
+    let bound = RingBound(connection)
+    session.assumeIsolated { $0.accept(bound) }
+  }
+}
+
+extension BGPSpeaker: TCPListenerDelegate {
+  public nonisolated func tcpListener(_ listener: TCPListener, accepted connection: TCPConnection) {
+    let bound = RingBound(connection)
+    assumeIsolated { $0.accepted(bound.value) }
+  }
+
+  public nonisolated func tcpListener(_ listener: TCPListener, failed error: RingError) {
+    assumeIsolated { $0.logger.error("BGP listener", metadata: ["error": "\(error)"]) }
+  }
+}

@@ -1,0 +1,183 @@
+import Settings
+public import Wire
+
+extension PoPSettings {
+  /// Which prefixes are announced, and to whom.
+  public struct BGP: Hashable, Sendable {
+    public var localAS: UInt32
+    /// Nil where no neighbor needs it.
+    public var routerID: IPv4Address?
+    public var listen: [SocketAddress]
+    public var announce: [IPPrefix]
+    /// How long a stop waits between asking for other ways and taking the prefixes back (RFC 8326).
+    public var shutdownDelay: Interval
+    public var neighbors: [Neighbor]
+
+    public struct Neighbor: Hashable, Sendable {
+      public var name: String
+      public var address: IPAddress
+      public var port: UInt16
+      public var remoteAS: UInt32
+      public var localAddress: IPAddress?
+      /// Zero for no hold timer.
+      public var holdTime: Interval
+      public var connectRetry: Interval
+      public var isPassive: Bool
+      /// Nil: connections are not signed.
+      public var passwordFile: String?
+      public var hasTTLSecurity: Bool
+      /// Empty: the address's own.
+      public var families: [String]
+      /// One of each family at most.
+      public var nextHops: [IPAddress]
+      /// 0: no bound.
+      public var maximumPrefixes: Int
+      /// What other neighbors announce goes on to it.
+      public var isTransit: Bool
+      /// Several paths for one prefix are taken of it (RFC 7911).
+      public var takesSeveralPaths: Bool
+      /// Nil: RFC 9687's default.
+      public var sendHoldTime: Interval?
+      /// Routes are kept through a restart, on both sides (RFC 4724): seconds for ours; nil for neither.
+      public var restartTime: Interval?
+      /// What the neighbor is to us (RFC 9234); nil offers no role.
+      public var role: String?
+
+      public var isIPv4Offered: Bool { families.isEmpty ? address.isIPv4 : families.contains("ipv4") }
+      public var isIPv6Offered: Bool { families.isEmpty ? !address.isIPv4 : families.contains("ipv6") }
+    }
+  }
+
+  static let bgpSection = Schema.Key.section(
+    "bgp", "Announces prefixes to routers (BGP-4). Without neighbors nothing is opened.",
+    [
+      .value("localAS", .integer(1...4_294_967_294), default: "64512", "This PoP's autonomous system."),
+      .value(
+        "routerID", .address, example: "192.0.2.1",
+        "The BGP Identifier: an IPv4 address of this PoP's own, different at each PoP."),
+      .list(
+        "listen", .socketAddress, default: ["0.0.0.0:179", "[::]:179"],
+        "Where neighbors may connect. Opened for families that a neighbor is of."),
+      .list(
+        "announce", .prefix, example: ["198.51.100.0/24", "2001:db8:100::/48"], "Prefixes to announce to all neighbors."
+      ),
+      .value(
+        "shutdownDelay", .duration(.zero...(.seconds(3600))), default: "2s",
+        "At a stop, the prefixes are first announced as going away (GRACEFUL_SHUTDOWN, RFC 8326), and so long after taken "
+          + "back."),
+      .sections(
+        "neighbors", example: [["name": "tor1", "address": "192.0.2.254", "remoteAS": "65001"]], commentedOut: true,
+        "The routers to announce to.", neighborKeys),
+    ])
+
+  private static let neighborKeys: [Schema.Key] = [
+    .value("name", .identifier, required: true, "For logs."),
+    .value("address", .address, required: true, "Its address; connections from elsewhere are refused."),
+    .value(
+      "remoteAS", .integer(1...4_294_967_294), required: true, "Its autonomous system; localAS for an internal peer."),
+    .value("port", .integer(1...65_535), default: "179", "Where it listens (TCP)."),
+    .value("localAddress", .address, example: "192.0.2.1", "What to connect from. Without it, the system chooses."),
+    .value(
+      "holdTime", .duration(.zero...(.seconds(65_535))), default: "90s",
+      "Silence after which it counts as dead, in whole seconds: 3 or more, or 0 for never."),
+    .value(
+      "connectRetry", .duration(.seconds(1)...(.seconds(3600))), default: "30s",
+      "How often to try while it cannot be reached."),
+    .value(
+      "sendHoldTime", .duration(.seconds(3)...(.seconds(86_400))), example: "480s",
+      "How long it may read nothing of what it is sent (RFC 9687). Without it, twice holdTime, and at least 8 minutes."),
+    .value("passive", .boolean, default: "false", "Wait for its connection."),
+    .value(
+      "passwordFile", .path, example: "/etc/cloudbridge/tor1.key",
+      "The key of the TCP MD5 signature (RFC 2385), at most 80 bytes. Must not be readable by others."),
+    .value("ttlSecurity", .boolean, default: "false", "It is one hop away, and sends with a TTL of 255 (RFC 5082)."),
+    .list("families", .choice(["ipv4", "ipv6"]), "What to exchange. Without any, the family of its address."),
+    .list("nextHops", .address, "Our own next hops for it. Without one of a family, the session's local address."),
+    .value("transit", .boolean, default: "false", "Pass on to it what other neighbors announce, besides our own."),
+    .value("addPath", .boolean, default: "false", "Take several paths for one prefix of it (ADD-PATH, RFC 7911)."),
+    .value("maximumPrefixes", .integer(0...100_000_000), default: "0", "More routes end the session. 0: no bound."),
+    .value(
+      "restartTime", .duration(.seconds(1)...(.seconds(4095))), example: "120s",
+      "Graceful restart (RFC 4724): keep its routes while it restarts, and have it keep ours so long when this process is "
+        + "gone without a goodbye. Traffic is then sent into the void until it is back. Without it, routes go at once."),
+    .value(
+      "role", .choice(["provider", "customer", "peer", "route-server", "route-server-client"]), example: "provider",
+      "What the neighbor is to this PoP (RFC 9234). Without it, no role is offered."),
+  ]
+}
+
+extension PoPSettings.BGP {
+  init(_ settings: ResolvedSettings) {
+    localAS = UInt32(settings.integer("bgp.localAS"))
+    if case .v4(let four)? = settings.text("bgp.routerID").flatMap({ IPAddress($0) }) { routerID = four }
+    listen = settings.list("bgp.listen").compactMap { SocketAddress($0) }
+    announce = settings.list("bgp.announce").compactMap { text in
+      IPPrefix(text) ?? IPAddress(text).flatMap { IPPrefix($0, length: $0.bitWidth) }
+    }
+    shutdownDelay = settings.interval("bgp.shutdownDelay")
+    neighbors = (0..<settings.sectionCount("bgp.neighbors")).map { Neighbor(settings, "bgp.neighbors[\($0)]") }
+  }
+
+  /// What only several values together show.
+  func problems(_ settings: ResolvedSettings) -> [SettingsError.Problem] {
+    var problems: [SettingsError.Problem] = []
+    if let text = settings.text("bgp.routerID"), routerID.map({ $0 == .any }) ?? true {
+      problems.append(settings.problem("bgp.routerID", "\(text) is no IPv4 address of a host"))
+    }
+    guard !neighbors.isEmpty else { return problems }
+    if settings.text("bgp.routerID") == nil {
+      problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))
+    }
+    var addresses: Set<IPAddress> = []
+    var names: Set<String> = []
+    for (index, neighbor) in neighbors.enumerated() {
+      let path = "bgp.neighbors[\(index)]"
+      if !names.insert(neighbor.name).inserted {
+        problems.append(settings.problem("\(path).name", "'\(neighbor.name)' is taken by an earlier neighbor"))
+      }
+      if !addresses.insert(neighbor.address).inserted {
+        problems.append(settings.problem("\(path).address", "\(neighbor.address) has an earlier neighbor already"))
+      }
+      // RFC 4271 §4.2: "The Hold Time MUST be either zero or at least three seconds."
+      if neighbor.holdTime != .zero, neighbor.holdTime < .seconds(3) {
+        problems.append(settings.problem("\(path).holdTime", "must be 0 or at least 3s"))
+      }
+      if let local = neighbor.localAddress, local.isIPv4 != neighbor.address.isIPv4 {
+        problems.append(settings.problem("\(path).localAddress", "is of another family than the neighbor's address"))
+      }
+      let hops = neighbor.nextHops
+      if hops.count(where: \.isIPv4) > 1 || hops.count(where: { !$0.isIPv4 }) > 1 {
+        problems.append(settings.problem("\(path).nextHops", "names two addresses of one family"))
+      }
+      let isOther = neighbor.address.isIPv4 ? neighbor.isIPv6Offered : neighbor.isIPv4Offered
+      if isOther, !hops.contains(where: { $0.isIPv4 != neighbor.address.isIPv4 }) {
+        let family = neighbor.address.isIPv4 ? "IPv6" : "IPv4"
+        problems.append(settings.problem("\(path).families", "needs an \(family) address in nextHops"))
+      }
+    }
+    return problems
+  }
+}
+
+extension PoPSettings.BGP.Neighbor {
+  init(_ settings: ResolvedSettings, _ path: String) {
+    name = settings.text("\(path).name") ?? ""
+    address = settings.text("\(path).address").flatMap { IPAddress($0) } ?? .v4(.any)
+    port = UInt16(settings.integer("\(path).port"))
+    remoteAS = UInt32(settings.integer("\(path).remoteAS"))
+    localAddress = settings.text("\(path).localAddress").flatMap { IPAddress($0) }
+    holdTime = settings.interval("\(path).holdTime")
+    connectRetry = settings.interval("\(path).connectRetry")
+    isPassive = settings.boolean("\(path).passive")
+    passwordFile = settings.path("\(path).passwordFile")
+    hasTTLSecurity = settings.boolean("\(path).ttlSecurity")
+    families = settings.list("\(path).families")
+    nextHops = settings.list("\(path).nextHops").compactMap { IPAddress($0) }
+    maximumPrefixes = settings.integer("\(path).maximumPrefixes")
+    isTransit = settings.boolean("\(path).transit")
+    takesSeveralPaths = settings.boolean("\(path).addPath")
+    sendHoldTime = settings.text("\(path).sendHoldTime").flatMap { Interval(settingsText: $0) }
+    restartTime = settings.text("\(path).restartTime").flatMap { Interval(settingsText: $0) }
+    role = settings.text("\(path).role")
+  }
+}

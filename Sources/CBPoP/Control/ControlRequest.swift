@@ -1,0 +1,62 @@
+public import Wire
+
+/// What an operator may ask a running PoP: one line of words.
+public enum ControlRequest: Hashable, Sendable {
+  /// The BGP neighbors, or the one of this name.
+  case neighbors(named: String?)
+  /// The routes within a prefix, or all; of one neighbor, or of all.
+  case routes(within: IPPrefix?, of: String?)
+  /// The routes to exactly this prefix, and why the best is the best.
+  case whyPrefix(IPPrefix)
+  /// The same of the longest prefix that covers an address.
+  case whyAddress(IPAddress)
+
+  /// The longest line that is read, in bytes.
+  public static let maximumLength = 256
+
+  /// Parses a line; nil for anything else.
+  public init?(_ line: String) {
+    let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+    guard words.count >= 2, words[0] == "bgp" else { return nil }
+    let rest = words.dropFirst(2)
+    switch (words[1], rest.count) {
+    case ("neighbors", 0): self = .neighbors(named: nil)
+    case ("neighbors", 1): self = .neighbors(named: rest[2])
+    case ("routes", 2):
+      guard let prefix = rest[2] == "-" ? .some(nil) : IPPrefix(rest[2]).map(Optional.some) else { return nil }
+      self = .routes(within: prefix, of: rest[3] == "-" ? nil : rest[3])
+    case ("why", 1):
+      if let address = IPAddress(rest[2]) {
+        self = .whyAddress(address)
+      } else if let prefix = IPPrefix(rest[2]) {
+        self = .whyPrefix(prefix)
+      } else {
+        return nil
+      }
+    default: return nil
+    }
+  }
+
+  /// The line, without its end.
+  public var line: String {
+    switch self {
+    case .neighbors(let name): name.map { "bgp neighbors \($0)" } ?? "bgp neighbors"
+    case .routes(let prefix, let name): "bgp routes \(prefix.map { "\($0)" } ?? "-") \(name ?? "-")"
+    case .whyPrefix(let prefix): "bgp why \(prefix)"
+    case .whyAddress(let address): "bgp why \(address)"
+    }
+  }
+}
+
+/// The last line of every answer: without it, the answer is not whole.
+public struct ControlEnd: Codable, Hashable, Sendable {
+  /// Lines before it.
+  public var count: Int
+  /// Why there is no (whole) answer.
+  public var error: String?
+
+  public init(count: Int, error: String? = nil) {
+    self.count = count
+    self.error = error
+  }
+}
