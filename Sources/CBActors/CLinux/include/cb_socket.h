@@ -89,8 +89,8 @@ struct cb_udp_options {
 int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remote, const struct cb_udp_options *o);
 // Spreads the QUIC datagrams of the sockets that share `fd`'s port (SO_REUSEPORT) by connection ID: each goes to the
 // socket of that number, in the order in which they were bound, which the low five bits of the ID's first byte are
-// modulo `count`. Zero or a negative errno.
-int cb_udp_steer(int fd, unsigned count);
+// modulo `count`, once HalfSipHash of the next three bytes under `key` is taken off them. Zero or a negative errno.
+int cb_udp_steer(int fd, unsigned count, uint64_t key);
 int cb_tcp_open(bool six);
 int cb_tcp_listen(const struct cb_endpoint *local, bool reuse_port, bool dual_stack, int backlog);
 int cb_bind(int fd, const struct cb_endpoint *local, bool six);
