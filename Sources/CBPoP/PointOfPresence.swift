@@ -158,9 +158,10 @@ public struct PointOfPresence: Service {
         return try PoPConnection(ring: ring, services: services[index], remote: remote)
       },
       makeTLS: { tls.makeSession() })
+    let ringKey = SystemEntropy.shared.nextUInt64()
     let endpoints = rings.enumerated().map { index, ring in
       var configuration = configuration
-      configuration.connectionIDs.ring = RingShare(index: index, count: rings.count)
+      configuration.connectionIDs.ring = RingShare(index: index, count: rings.count, key: ringKey)
       return QUICEndpoint(ring: ring, configuration: configuration, acceptance: acceptance, logger: logger)
     }
     var ready = ready

@@ -186,7 +186,7 @@ private struct Stage {
     var address = loopback
     var servers: [QUICEndpoint] = []
     for index in 0..<2 {
-      configuration.connectionIDs.ring = RingShare(index: index, count: 2)
+      configuration.connectionIDs.ring = RingShare(index: index, count: 2, key: 0x1234_5678_9abc_def0)
       servers.append(
         QUICEndpoint(ring: rings[index], configuration: configuration, acceptance: acceptance, logger: logger))
     }

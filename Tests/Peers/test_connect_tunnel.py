@@ -9,6 +9,7 @@ import threading
 import pytest
 from h3peer import h3_client
 
+H3_FRAME_UNEXPECTED = 0x105
 H3_REQUEST_CANCELLED = 0x10C
 H3_CONNECT_ERROR = 0x10F
 
@@ -103,10 +104,24 @@ def test_a_client_that_gives_up_its_stream_closes_the_connection(pop, target, ac
         act(client, stream)
         client.transmit()
         await target.until(lambda t: t.end == "RST")
+        # The same is done to the other direction.
+        await exchange.until(lambda e: e.reset is not None)
         # And the QUIC connection goes on.
         _, page = client.get("cloudbridge.test", "/healthz")
         await page.until(lambda e: e.ended)
         assert page.headers[":status"] == "200"
+
+    tell(pop, target, story)
+
+
+def test_a_stream_that_breaks_the_rules_closes_the_connection(pop, target):
+    async def story(client, stream, exchange):
+        # HEADERS are not permitted in a tunnel.
+        client._quic.send_stream_data(stream, bytes([0x01, 0x02, 0x00, 0x00]))
+        client.transmit()
+        await target.until(lambda t: t.end)
+        await exchange.until(lambda e: e.ended)
+        assert client.terminated.error_code == H3_FRAME_UNEXPECTED
 
     tell(pop, target, story)
 

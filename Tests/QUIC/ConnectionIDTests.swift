@@ -80,6 +80,19 @@ import Wire
     expectUnlinkable(configuration, known: { $0 < 3 })
   }
 
+  /// All IDs of a connection mean the same ring, and none shows it.
+  @Test(arguments: [2, 4, 5]) func idsOfOneRingHaveNothingInCommon(rings: Int) throws {
+    let share = RingShare(index: 1, count: rings, key: 0x1122_3344_5566_7788)
+    var configuration = Configuration()
+    configuration.connectionIDs = ConnectionIDFormat(ring: share)
+    expectUnlinkable(configuration, known: { _ in false })
+    let entropy = SeededEntropy(seed: 3)
+    for _ in 0..<200 {
+      let owner = configuration.connectionIDs.next(entropy).withUnsafeBytes { share.owner(of: $0) }
+      #expect(owner == 1)
+    }
+  }
+
   /// Issues many IDs on one connection, and counts how often each bit differs from each bit of the next ID.
   private func expectUnlinkable(_ configuration: Configuration, known: (_ bit: Int) -> Bool) {
     let entropy = SeededEntropy(seed: 77)

@@ -16,7 +16,8 @@ import Wire
     init() {
       for index in 0..<RingResetTests.rings {
         var configuration = Endpoint<Int>.Configuration(acceptsConnections: true)
-        configuration.connectionIDs = ConnectionIDFormat(ring: RingShare(index: index, count: RingResetTests.rings))
+        configuration.connectionIDs = ConnectionIDFormat(
+          ring: RingShare(index: index, count: RingResetTests.rings, key: 77))
         configuration.statelessResetKey = RingResetTests.key
         endpoints.append(Endpoint(configuration, entropy: SeededEntropy(seed: UInt64(index))))
       }

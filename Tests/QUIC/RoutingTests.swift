@@ -88,7 +88,7 @@ import Wire
       identifier: 2, serverIDLength: 3, nonceLength: 9, key: isEncrypted ? Self.key : nil)
     let entropy = SeededEntropy(seed: 11)
     let server = try RoutableServer(configuration, serverID: [1, 2, 3], entropy: entropy)
-    let rings = (0..<3).map { ConnectionIDFormat(server, ring: RingShare(index: $0, count: 3)) }
+    let rings = (0..<3).map { ConnectionIDFormat(server, ring: RingShare(index: $0, count: 3, key: 5)) }
     var nonces: Set<[UInt8]> = []
     var firstBytes: Set<UInt8> = []
     for number in 0..<3_000 {
@@ -96,7 +96,7 @@ import Wire
       id.withUnsafeBytes { bytes in
         #expect(configuration.serverID(of: bytes) == [1, 2, 3])
         #expect(bytes[0] >> 5 == 2)
-        #expect(RingShare(index: 0, count: 3).owner(firstByte: bytes[0]) == number % 3)
+        #expect(RingShare(index: 0, count: 3, key: 5).owner(of: bytes) == number % 3)
         firstBytes.insert(bytes[0])
         nonces.insert([UInt8](bytes.dropFirst()))
       }
@@ -117,7 +117,8 @@ import Wire
 
   @Test func endpointsKnowWhatIsAnotherRings() {
     var configuration = Endpoint<Int>.Configuration(acceptsConnections: true)
-    configuration.connectionIDs = ConnectionIDFormat(ring: RingShare(index: 1, count: 4))
+    let share = RingShare(index: 1, count: 4, key: 9)
+    configuration.connectionIDs = ConnectionIDFormat(ring: share)
     configuration.statelessResetKey = [UInt8](repeating: 1, count: 32)
     var endpoint = Endpoint<Int>(configuration, entropy: SeededEntropy(seed: 2))
     var reply = [UInt8](repeating: 0, count: 1_500)
@@ -132,10 +133,13 @@ import Wire
     func ring(_ datagram: [UInt8]) -> Int? {
       if case .ring(let index) = route(datagram) { index } else { nil }
     }
+    // An ID of each ring, found by trying: short headers, and long ones.
     let rest = [UInt8](repeating: 3, count: 60)
-    #expect(ring([0x40, 0x22] + rest) == 2)
-    #expect(ring([0xc0, 0, 0, 0, 1, 8, 0x43] + rest) == 3)
-    #expect(ring([0x40, 0x21] + rest) == nil)
+    for first: UInt8 in 0..<32 {
+      let owner = ([first] + rest).withUnsafeBytes { share.owner(of: UnsafeRawBufferPointer(rebasing: $0[..<8])) }
+      #expect(ring([0x40, first] + rest) == (owner == 1 ? nil : owner))
+      #expect(ring([0xc0, 0, 0, 0, 1, 8, first | 0x40] + rest) == (owner == 1 ? nil : owner))
+    }
     // What was given to this ring once stays here, whatever it looks like.
     let id = ConnectionID([UInt8](repeating: 2, count: 8))!
     endpoint.add(id, 7)

@@ -68,7 +68,13 @@ extension HTTP3Session {
         handlers[stream]?.handler.receive(fields: fields, finished: false)
       case .dataReadable(let stream): read(stream)
       case .dataWritable(let stream): handlers[stream]?.handler.writable()
-      case .streamReset(let stream, let code): end(stream, .reset(code: code.rawValue))
+      case .streamReset(let stream, let code):
+        guard handlers[stream] != nil else { break }
+        end(stream, .reset(code: code.rawValue))
+        // RFC 9114 §4.4: "If the stream is reset or reading is aborted by the client, a proxy SHOULD perform the same
+        // operation on the other direction in order to ensure that both directions of the stream are cancelled." Nobody is
+        // left who would send on it.
+        http.cancel(stream, code: .requestCancelled, on: &quic)
       case .streamStopped(let stream, let code):
         handlers[stream]?.handler.peerStoppedReading(code: code.rawValue)
         finishedWriting(stream)

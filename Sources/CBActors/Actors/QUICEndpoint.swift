@@ -77,6 +77,7 @@ public actor QUICEndpoint {
     if let ring = configuration.connectionIDs.ring, ring.count > 1 {
       options.reusePort = true
       options.steeredSockets = ring.count
+      options.steeringKey = ring.key
     }
     let socket = try UDPSocket(on: ring, bind: address, options: options, delegate: self)
     sockets.append(socket)

@@ -60,20 +60,93 @@ int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remot
   return fd;
 }
 
-int cb_udp_steer(int fd, unsigned count) {
+// A program of classic BPF as it is written. Its sixteen words of memory hold the state of HalfSipHash first.
+struct bpf_writer {
+  struct sock_filter code[512];
+  unsigned short length;
+};
+enum { V0, V1, V2, V3, WORD, BLOCK };
+
+static void put(struct bpf_writer *w, unsigned short code, unsigned k) {
+  w->code[w->length++] = (struct sock_filter)BPF_STMT(code, k);
+}
+
+// a = a (operation) b
+static void combine(struct bpf_writer *w, unsigned short operation, unsigned a, unsigned b) {
+  put(w, BPF_LD | BPF_MEM, a);
+  put(w, BPF_LDX | BPF_MEM, b);
+  put(w, BPF_ALU | operation | BPF_X, 0);
+  put(w, BPF_ST, a);
+}
+
+static void rotate(struct bpf_writer *w, unsigned a, unsigned bits) {
+  put(w, BPF_LD | BPF_MEM, a);
+  put(w, BPF_ALU | BPF_LSH | BPF_K, bits);
+  put(w, BPF_MISC | BPF_TAX, 0);
+  put(w, BPF_LD | BPF_MEM, a);
+  put(w, BPF_ALU | BPF_RSH | BPF_K, 32 - bits);
+  put(w, BPF_ALU | BPF_OR | BPF_X, 0);
+  put(w, BPF_ST, a);
+}
+
+static void half_sip_round(struct bpf_writer *w) {
+  combine(w, BPF_ADD, V0, V1);
+  rotate(w, V1, 5);
+  combine(w, BPF_XOR, V1, V0);
+  rotate(w, V0, 16);
+  combine(w, BPF_ADD, V2, V3);
+  rotate(w, V3, 8);
+  combine(w, BPF_XOR, V3, V2);
+  combine(w, BPF_ADD, V0, V3);
+  rotate(w, V3, 7);
+  combine(w, BPF_XOR, V3, V0);
+  combine(w, BPF_ADD, V2, V1);
+  rotate(w, V1, 13);
+  combine(w, BPF_XOR, V1, V2);
+  rotate(w, V2, 16);
+}
+
+static void store(struct bpf_writer *w, unsigned a, unsigned value) {
+  put(w, BPF_LD | BPF_IMM, value);
+  put(w, BPF_ST, a);
+}
+
+int cb_udp_steer(int fd, unsigned count, uint64_t key) {
+  struct bpf_writer w = {.length = 0};
   // The program sees the UDP payload, and a load past its end returns 0. What names no socket is spread by address.
-  struct sock_filter code[] = {
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
-      // RFC 8999: a long header has the ID behind version and length, a short one at once.
-      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x80, 0, 2),
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 6),
-      BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 1),
-      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x1f),
-      BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, count),
-      BPF_STMT(BPF_RET | BPF_A, 0),
-  };
-  struct sock_fprog program = {sizeof code / sizeof code[0], code};
+  put(&w, BPF_LD | BPF_B | BPF_ABS, 0);
+  // RFC 8999: a long header has the ID behind version and length, a short one at once.
+  w.code[w.length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x80, 0, 2);
+  put(&w, BPF_LD | BPF_W | BPF_ABS, 6);
+  put(&w, BPF_JMP | BPF_JA, 1);
+  put(&w, BPF_LD | BPF_W | BPF_ABS, 1);
+  put(&w, BPF_ST, WORD);
+  // HalfSipHash-2-4 of the three bytes behind the first, as Wire's HalfSipHash has it.
+  put(&w, BPF_ALU | BPF_AND | BPF_K, 0x00ffffff);
+  put(&w, BPF_ALU | BPF_OR | BPF_K, 3u << 24);
+  put(&w, BPF_ST, BLOCK);
+  unsigned low = (unsigned)key, high = (unsigned)(key >> 32);
+  store(&w, V0, low);
+  store(&w, V1, high);
+  store(&w, V2, 0x6c796765 ^ low);
+  store(&w, V3, 0x74656462 ^ high);
+  combine(&w, BPF_XOR, V3, BLOCK);
+  for (int i = 0; i < 2; i++) half_sip_round(&w);
+  combine(&w, BPF_XOR, V0, BLOCK);
+  put(&w, BPF_LD | BPF_MEM, V2);
+  put(&w, BPF_ALU | BPF_XOR | BPF_K, 0xff);
+  put(&w, BPF_ST, V2);
+  for (int i = 0; i < 4; i++) half_sip_round(&w);
+  combine(&w, BPF_XOR, V1, V3);
+  // That is the mask of the low five bits of the first byte.
+  put(&w, BPF_LD | BPF_MEM, WORD);
+  put(&w, BPF_ALU | BPF_RSH | BPF_K, 24);
+  put(&w, BPF_LDX | BPF_MEM, V1);
+  put(&w, BPF_ALU | BPF_XOR | BPF_X, 0);
+  put(&w, BPF_ALU | BPF_AND | BPF_K, 0x1f);
+  put(&w, BPF_ALU | BPF_MOD | BPF_K, count);
+  put(&w, BPF_RET | BPF_A, 0);
+  struct sock_fprog program = {w.length, w.code};
   return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) ? -errno : 0;
 }
 

@@ -77,7 +77,7 @@ public final class UDPSocket {
     let result = cb_udp_open(&from, &to, &open)
     guard result >= 0 else { throw .system("bind", result) }
     if options.reusePort, options.steeredSockets > 1 {
-      let steered = cb_udp_steer(result, UInt32(options.steeredSockets))
+      let steered = cb_udp_steer(result, UInt32(options.steeredSockets), options.steeringKey)
       guard steered == 0 else {
         Glibc.close(result)
         throw .system("setsockopt SO_ATTACH_REUSEPORT_CBPF", steered)

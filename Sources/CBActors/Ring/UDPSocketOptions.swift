@@ -5,8 +5,10 @@ public struct UDPSocketOptions: Sendable {
   /// Other sockets may bind the same port; the kernel spreads flows over them (SO_REUSEPORT).
   public var reusePort = false
   /// Not 0: so many sockets share the port, and each gets the QUIC datagrams of a connection ID whose first byte's
-  /// low five bits, modulo this, are its number in the order of binding. Whatever else comes goes anywhere.
+  /// low five bits, unmasked and modulo this, are its number in the order of binding. Whatever else comes goes anywhere.
   public var steeredSockets = 0
+  /// Of the mask over those bits: ``Wire/HalfSipHash`` of the next three bytes.
+  public var steeringKey: UInt64 = 0
   /// An IPv6 socket bound to `::` also takes IPv4; addresses are then reported as IPv4.
   public var dualStack = true
   /// The kernel joins datagrams of one flow into trains (UDP_GRO), and receive buffers hold 64 KiB.

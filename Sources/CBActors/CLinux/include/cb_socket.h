@@ -92,8 +92,8 @@ struct cb_udp_options {
 int cb_udp_open(const struct cb_endpoint *local, const struct cb_endpoint *remote, const struct cb_udp_options *o);
 // Spreads the QUIC datagrams of the sockets that share `fd`'s port (SO_REUSEPORT) by connection ID: each goes to the
 // socket of that number, in the order in which they were bound, which the low five bits of the ID's first byte are
-// modulo `count`. Zero or a negative errno.
-int cb_udp_steer(int fd, unsigned count);
+// modulo `count`, once HalfSipHash of the next three bytes under `key` is taken off them. Zero or a negative errno.
+int cb_udp_steer(int fd, unsigned count, uint64_t key);
 int cb_tcp_open(bool six);
 // Bound, and not listening yet: what protects a connection is set before one can come.
 int cb_tcp_bind(const struct cb_endpoint *local, bool reuse_port, bool dual_stack);

@@ -134,8 +134,8 @@ public struct Endpoint<Handle> {
       }
     }
     if header.version == nil, let handle = peers[path.remote] { return .connection(handle) }
-    if let ring = configuration.connectionIDs.ring, let first = header.destinationID.first {
-      let owner = ring.owner(firstByte: first)
+    if let ring = configuration.connectionIDs.ring {
+      let owner = ring.owner(of: header.destinationID)
       // Where the kernel steers, this is the rare datagram that it joined to a train of another connection's.
       if owner != ring.index { return .ring(owner) }
     }

@@ -25,39 +25,62 @@ public struct ConnectionIDFormat: Sendable {
 
   /// An ID that was never issued before.
   func next(_ entropy: any EntropySource) -> ConnectionID {
+    var bytes: [UInt8]
     if let server {
       let random = UInt8(truncatingIfNeeded: entropy.nextUInt64())
-      return server.next(ownBits: ring?.ownBits(random) ?? random, entropy)
+      bytes = server.next(ownBits: random, entropy).withUnsafeBytes { [UInt8]($0) }
+    } else {
+      bytes = entropy.bytes(length)
     }
-    var bytes = entropy.bytes(length)
-    if let ring { bytes[0] = bytes[0] & 0xe0 | ring.ownBits(bytes[0]) }
+    ring?.claim(&bytes)
     // Proof for the unwrap: the length is at most the largest.
     return ConnectionID(bytes)!
   }
 }
 
 /// Which of the rings that share an address this one is. The low five bits of a connection ID's first byte say whose it
-/// is: of the IDs that we issue because we write them so, of those that clients choose because someone must have them.
+/// is, under a mask that whoever has the key makes of the next three bytes: of the IDs that we issue because we write them
+/// so, of those that clients choose because someone must have them.
+///
+/// RFC 9000 §5.1: "Connection IDs MUST NOT contain any information that can be used by an external observer (that is, one
+/// that does not cooperate with the issuer) to correlate them with other connection IDs for the same connection." Those of
+/// one connection all mean one ring; without the key none tells which.
 public struct RingShare: Hashable, Sendable {
   /// As many as five bits can tell apart.
   public static let maximumCount = 32
 
   public let index: Int
   public let count: Int
+  /// Of the mask: secret, random, and the same on all rings.
+  public let key: UInt64
+  private let mask: HalfSipHash
 
-  public init(index: Int, count: Int) {
+  public init(index: Int, count: Int, key: UInt64) {
     precondition(count >= 1 && count <= Self.maximumCount && index >= 0 && index < count, "a ring of some")
     self.index = index
     self.count = count
+    self.key = key
+    mask = HalfSipHash(key: key)
   }
 
-  /// The ring that a connection ID belongs to.
-  public func owner(firstByte: UInt8) -> Int { Int(firstByte & 0x1f) % count }
+  /// The ring that a connection ID belongs to. One of less than four bytes, which nobody may begin with and we do not issue,
+  /// is of the first.
+  public func owner(of id: UnsafeRawBufferPointer) -> Int {
+    guard id.count >= 4 else { return 0 }
+    return Int(bits(id)) % count
+  }
 
-  /// Five bits for an ID of this ring, of those that mean it one by chance: an observer is to see no more of it than
-  /// must be.
-  func ownBits(_ random: UInt8) -> UInt8 {
+  /// The low five bits without their mask.
+  private func bits(_ id: UnsafeRawBufferPointer) -> UInt8 {
+    let rest = UInt32(id[1]) << 16 | UInt32(id[2]) << 8 | UInt32(id[3])
+    return (id[0] ^ UInt8(truncatingIfNeeded: mask(rest))) & 0x1f
+  }
+
+  /// Makes an ID of random bytes one of this ring's. Of all values that mean it one is taken by chance, by the bits that
+  /// stand there.
+  func claim(_ id: inout [UInt8]) {
     let choices = (Self.maximumCount - index + count - 1) / count
-    return UInt8(index + count * (Int(random) % choices))
+    let wanted = UInt8(index + count * (Int(id[0] & 0x1f) % choices))
+    id[0] ^= id.withUnsafeBytes { bits($0) } ^ wanted
   }
 }
