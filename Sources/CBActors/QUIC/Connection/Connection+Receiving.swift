@@ -11,7 +11,7 @@ extension Connection {
     switch lifecycle {
     case .open: break
     case .closing:
-      noteWhileClosing(datagram)
+      noteWhileClosing(datagram, path: path)
       return
     case .draining, .drained:
       counts.drops.closed += 1
