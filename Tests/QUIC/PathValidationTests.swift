@@ -102,4 +102,24 @@ import Wire
     pair.run(for: .seconds(5))
     #expect(pair.sent[.server] == sent)
   }
+
+  /// What comes from the client's former address once the connection is closed lets nothing go to one that has proved
+  /// nothing.
+  @Test func aClosedServerOwesAnAddressOnlyWhatCameFromIt() throws {
+    let pair = try seenElsewhere()
+    pair.filter = { $0.from == .server ? nil : $0 }
+    #expect(pair.run { $0.server.path == ConnectionPair.reversed(Self.rebound) })
+    pair.flush()
+    #expect(pair.see { $0.server.active.isValidated } == false)
+    pair.server.close(code: 0, reason: "enough")
+    let former = ConnectionPair.reversed(ConnectionPair.clientPath)
+    for _ in 0..<64 {
+      var datagram = [UInt8](repeating: 0x40, count: 1_200)
+      datagram.withUnsafeMutableBytes { pair.server.receive($0, path: former, ecn: .notECT, now: pair.now) }
+      pair.flush()
+    }
+    let received = pair.log.filter { $0.from == .client }.map(\.bytes.count).reduce(0, +)
+    let sent = pair.log.filter { $0.from == .server && $0.path.remote == Self.rebound.local }.map(\.bytes.count)
+    #expect(!sent.isEmpty && sent.reduce(0, +) <= 3 * received)
+  }
 }

@@ -20,6 +20,8 @@ public class TLSHandshake: TLSSession {
     self.context = context
     // SSL_new fails only when memory is exhausted.
     ssl = SSL_new(context.handle)!
+    // An idle connection need not keep what was only of use to its handshake.
+    SSL_set_shed_handshake_config(ssl, 1)
     // Not retained: this object owns the SSL, so the pointer is good whenever a callback runs.
     SSL_set_ex_data(ssl, 0, Unmanaged.passUnretained(self).toOpaque())
   }

@@ -75,7 +75,7 @@ extension Connection {
   }
 
   /// A datagram came though we have closed.
-  mutating func noteWhileClosing(_ datagram: UnsafeMutableRawBufferPointer) {
+  mutating func noteWhileClosing(_ datagram: UnsafeMutableRawBufferPointer, path: Path) {
     counts.drops.closed += 1
     guard case .closing(var closing) = lifecycle else { return }
     closing.received += 1
@@ -89,7 +89,8 @@ extension Connection {
       closing.answerAt = closing.received * 2
       closing.isDue = true
     }
-    active.bytesReceived += UInt64(datagram.count)
+    // What comes from elsewhere says nothing of the address that is answered.
+    if path == active.path { active.bytesReceived += UInt64(datagram.count) }
     lifecycle = .closing(closing)
   }
 

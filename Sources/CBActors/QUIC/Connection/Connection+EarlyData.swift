@@ -36,16 +36,18 @@ extension Connection {
     parameters.retrySourceConnectionID = nil
     parameters.statelessResetToken = nil
     earlyKeys = ProtectionKeys(suite: suite, secret: secret, version: originalVersion)
-    rememberedParameters = parameters
+    remembered = RememberedParameters(parameters)
     streams.setPeerLimits(parameters, events: &events)
     applyMTU()
     events.append(.earlyDataReady)
   }
 
+  var rememberedParameters: TransportParameters? { remembered?.parameters }
+
   /// What the server says now of the parameters that early data was sent by.
   mutating func checkEarlyData(against parameters: TransportParameters) throws(TransportError) {
     guard role == .client, let remembered = rememberedParameters else { return }
-    rememberedParameters = nil
+    self.remembered = nil
     guard tls.earlyData == .accepted else { return rejectEarlyData() }
     // RFC 9000 §7.4.1: "a server that accepts 0-RTT data MUST NOT set values for the following parameters" "that are
     // smaller than the remembered values of the parameters."
@@ -119,4 +121,10 @@ extension Configuration {
     ]
     return limits.flatMap { limit in withUnsafeBytes(of: limit.bigEndian) { Array($0) } }
   }
+}
+
+/// The server's parameters of an earlier connection. Behind a reference, since most connections have none to the end.
+final class RememberedParameters {
+  let parameters: TransportParameters
+  init(_ parameters: TransportParameters) { self.parameters = parameters }
 }

@@ -217,6 +217,10 @@ extension Connection {
       events.append(.connectionIDRetired(routedInitialID))
     }
     events.append(.handshakeConfirmed)
+    // Of ten thousand connections nearly all are idle: none keeps the room that its handshake took.
+    events.shrinkOnceEmpty()
+    recovery.releaseBuffers()
+    packetFrames = []
   }
 
   mutating func discard(_ space: PacketNumberSpace) {

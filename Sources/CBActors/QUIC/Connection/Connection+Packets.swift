@@ -73,7 +73,7 @@ extension Connection {
     let size: Int?
     if level == .oneRTT {
       guard let keys = oneRTT else { return nil }
-      size = writer.finishPacket(start, key: keys.write.key, headerProtection: keys.writeHeader.header)
+      size = writer.finishPacket(start, key: keys.write.key, headerProtection: keys.writeHeader.key)
       countSealed(start.packetNumber)
     } else {
       guard let keys = level == .zeroRTT ? earlyKeys : spaces[index].writeKeys else { return nil }

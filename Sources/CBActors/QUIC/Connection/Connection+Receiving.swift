@@ -11,7 +11,7 @@ extension Connection {
     switch lifecycle {
     case .open: break
     case .closing:
-      noteWhileClosing(datagram)
+      noteWhileClosing(datagram, path: path)
       return
     case .draining, .drained:
       counts.drops.closed += 1
@@ -221,7 +221,7 @@ extension Connection {
       wait(packet, isGone: false, path: path, ecn: ecn)
       return nil
     }
-    guard let unprotected = readKeys.header.unprotect(packet, packetNumberOffset: header.packetNumberOffset) else {
+    guard let unprotected = readKeys.key.unprotect(packet, packetNumberOffset: header.packetNumberOffset) else {
       counts.drops.malformed += 1
       return nil
     }

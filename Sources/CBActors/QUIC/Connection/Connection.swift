@@ -29,7 +29,7 @@ public struct Connection: ~Copyable {
   var earlyKeys: ProtectionKeys?
   var earlyKeysExpiry: Instant?
   /// What a client's 0-RTT goes by until the server's own parameters come.
-  var rememberedParameters: TransportParameters?
+  var remembered: RememberedParameters?
   var recovery: LossRecovery
   /// Packets that came before their keys (RFC 9000 §5.2.1).
   var undecryptable = UndecryptablePackets()

@@ -23,8 +23,8 @@ final class OneRTTKeys {
   private var readSecret: TrafficSecret?
   private var writeSecret: TrafficSecret
   /// Nil at a server until the client's Finished: until then it only writes.
-  private(set) var readHeader: ProtectionKeys?
-  let writeHeader: ProtectionKeys
+  private(set) var readHeader: HeaderKey?
+  let writeHeader: HeaderKey
 
   private var current: GenerationKey?
   /// Made before it is needed: RFC 9001 §6.3: "Endpoints responding to an apparent key update MUST NOT generate a timing
@@ -51,12 +51,12 @@ final class OneRTTKeys {
     self.version = version
     self.limits = limits
     writeSecret = write
-    writeHeader = ProtectionKeys(suite: suite, secret: write, version: version)
+    writeHeader = HeaderKey(suite: suite, secret: write, version: version)
     self.write = GenerationKey(suite: suite, secret: write, version: version)
   }
 
   func installRead(_ secret: TrafficSecret) {
-    readHeader = ProtectionKeys(suite: suite, secret: secret, version: version)
+    readHeader = HeaderKey(suite: suite, secret: secret, version: version)
     current = GenerationKey(suite: suite, secret: secret, version: version)
     prepareNext(after: secret)
   }

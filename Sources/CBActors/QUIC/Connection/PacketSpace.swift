@@ -80,6 +80,6 @@ struct PacketSpace: ~Copyable {
     cryptoSend.discard()
     cryptoReceive.discard()
     probes = 0
-    received.ackSent()
+    received = ReceivedPackets(space)
   }
 }

@@ -11,7 +11,15 @@ final class ProtectionKeys {
   }
 }
 
-/// A packet key that a later generation will replace; the header-protection key stays.
+/// The header-protection key of 1-RTT packets, which outlives each ``GenerationKey``.
+final class HeaderKey {
+  let key: HeaderProtectionKey
+  init(suite: CipherSuite, secret: TrafficSecret, version: Version) {
+    key = HeaderProtectionKey(suite: suite, secret: secret, version: version)
+  }
+}
+
+/// A packet key that a later generation will replace.
 final class GenerationKey {
   let key: PacketKey
   init(suite: CipherSuite, secret: TrafficSecret, version: Version) {

@@ -10,7 +10,10 @@ struct DuplicateWindow: Sendable {
   private static let wordCount = 32
 
   /// Bit n of word w is number (w * 64 + n) modulo the span.
-  private var words = InlineArray<32, UInt64>(repeating: 0)
+  ///
+  /// Allocated with the first number, and freed with a space whose keys are gone: two of three spaces live only through
+  /// the handshake.
+  private var words: [UInt64] = []
   /// One above the largest number seen.
   private var end: UInt64 = 0
 
@@ -26,6 +29,7 @@ struct DuplicateWindow: Sendable {
   mutating func insert(_ number: UInt64) -> Bool {
     // Packet numbers are below 2^62 (RFC 9000 §12.3); anything else cannot have been decoded.
     guard number < 1 << 62, !contains(number) else { return false }
+    if words.isEmpty { words = [UInt64](repeating: 0, count: Self.wordCount) }
     if number >= end {
       clear(from: end, to: number)
       end = number + 1
@@ -41,7 +45,7 @@ struct DuplicateWindow: Sendable {
     let lastWord = new >> 6
     guard lastWord >= firstWord else { return }
     if lastWord - firstWord >= UInt64(Self.wordCount) {
-      words = InlineArray(repeating: 0)
+      for word in words.indices { words[word] = 0 }
       return
     }
     for word in firstWord...lastWord { words[Int(word) & (Self.wordCount - 1)] = 0 }

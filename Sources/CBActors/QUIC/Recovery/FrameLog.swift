@@ -34,7 +34,7 @@ struct FrameLog: Sendable {
   }
 
   private mutating func grow() {
-    let capacity = max(32, storage.count * 2)
+    let capacity = max(8, storage.count * 2)
     var larger = [SentFrame](repeating: .ping, count: capacity)
     var position = start
     while position < end {

@@ -214,6 +214,13 @@ package struct LossRecovery: Sendable {
     timerBase = now
   }
 
+  /// Gives up the room of what the last call reported, which has been dealt with.
+  mutating func releaseBuffers() {
+    ackedFrames = []
+    lostFrames = []
+    probeFrames = []
+  }
+
   private mutating func removeFromFlight(_ index: Int) {
     var number = spaces[index].sent.base
     while number < spaces[index].sent.next {

@@ -56,7 +56,7 @@ struct SentPackets: Sendable {
   }
 
   private mutating func grow() {
-    let capacity = max(16, storage.count * 2)
+    let capacity = max(4, storage.count * 2)
     var larger = [SentPacket](repeating: .skipped, count: capacity)
     var number = base
     while number < next {

@@ -98,6 +98,7 @@ struct ReceiveBuffer: ~Copyable {
     ahead.removeAll()
     readOffset = contiguousEnd
     releaseAll()
+    chunks = ChunkRing()
   }
 
   private mutating func releaseAll() {

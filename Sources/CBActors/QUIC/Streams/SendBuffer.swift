@@ -110,6 +110,7 @@ struct SendBuffer: ~Copyable {
     acknowledged.removeAll()
     lost.removeAll()
     releaseChunks()
+    chunks = ChunkRing()
   }
 
   private mutating func releaseChunks() {
