@@ -261,7 +261,8 @@ if isFuzzing {
   ]
 }
 
-// CBR_BENCH=1 swift build -c release --product quicbench: what the cores cost, without a socket.
+// CBR_BENCH=1 swift build -c release --product quicbench: what the cores cost, without a socket; --product scenarios:
+// congestion control in virtual time.
 if Context.environment["CBR_BENCH"] != nil {
   package.targets += [
     .target(name: "CMemory", path: "Benchmarks/CMemory"),
@@ -272,5 +273,8 @@ if Context.environment["CBR_BENCH"] != nil {
         .product(name: "Logging", package: "swift-log"),
       ], path: "Benchmarks/quic",
       swiftSettings: strict),
+    .executableTarget(
+      name: "scenarios", dependencies: ["Wire", "QUIC", "CongestionSimulation"], path: "Benchmarks/scenarios",
+      swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]),
   ]
 }

@@ -2,7 +2,8 @@ import CMemory
 import Glibc
 
 /// What connections cost. `quicbench handshakes [N] [runs]`: how many a second on one core. `quicbench memory [N]`:
-/// bytes of idle ones. `quicbench sessions [N]`: the same of a PoP's actors, behind a real socket.
+/// bytes of idle ones. `quicbench sessions [N]`: the same of a PoP's actors, behind a real socket. `quicbench controllers
+/// [N]`: what congestion control costs a packet.
 @main enum Benchmarks {
   static func main() throws {
     let arguments = CommandLine.arguments
@@ -15,8 +16,9 @@ import Glibc
     case "handshakes": try Handshakes.measure(count: number(2, otherwise: 1_000), runs: number(3, otherwise: 5))
     case "memory": try Memory.measure(number(2, otherwise: 1_000))
     case "sessions": try SessionMemory.measure(number(2, otherwise: 1_000))
+    case "controllers": try Controllers.measure(number(2, otherwise: 2_000), only: arguments.dropFirst(3).first)
     default:
-      print("usage: quicbench handshakes [N] [runs] | memory [N] | sessions [N]")
+      print("usage: quicbench handshakes [N] [runs] | memory [N] | sessions [N] | controllers [N] [NAME]")
       exit(64)
     }
   }

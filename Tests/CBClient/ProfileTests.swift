@@ -37,7 +37,7 @@ private let least = "pop: {domain: pop.test}\nidentity: {issuer: 'https://login.
     #expect(profile.pop.trust == .init(caFile: nil, systemRoots: true, pins: []))
     #expect(profile.identity.clientID == "cbterm")
     #expect(profile.identity.scopes == ["openid", "profile", "email", "offline_access"])
-    #expect(profile.transport.congestion == .cubic)
+    #expect(profile.transport.congestion == .bbrV3)
     #expect(profile.transport.idleTimeout == .seconds(30))
     #expect(profile.transport.keepAlive == .seconds(10))
     #expect(profile.proxy.socks == SocketAddress("127.0.0.1:1080"))

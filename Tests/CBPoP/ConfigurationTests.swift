@@ -119,6 +119,11 @@ private let tls = "tls: {certificateFile: chain.pem, privateKeyFile: /k/key.pem}
     let pop = try PoPSettings(path: nil, environment: ["CBR_CC": "newreno"], isDev: true)
     #expect(pop.tls == nil)
     #expect(pop.transport.congestion == .newReno)
+    for algorithm in CongestionAlgorithm.allCases {
+      let chosen = try PoPSettings(path: nil, environment: ["CBR_CC": algorithm.rawValue], isDev: true)
+      #expect(QUIC.Configuration(chosen.transport).congestion == algorithm)
+    }
+    #expect(try PoPSettings(path: nil, environment: [:], isDev: true).transport.congestion == .bbrV3)
     #expect(
       pop.dev
         == .init(

@@ -94,6 +94,38 @@ import Wire
     #expect(with.pair.now < without.pair.now + .milliseconds(300))
   }
 
+  @Test("ccwg-bbr, ACK Frequency: in ProbeRTT the last packet of each flight asks for a prompt acknowledgment")
+  func promptInProbeRTT() throws {
+    let collector = QLogTests.Collector()
+    let configuration = collector.configuration {
+      $0.congestion = .bbrV3
+      // The link has no rate: the receiver's window makes one.
+      $0.initialMaxStreamDataBidiLocal = 64_000
+      $0.maximumStreamWindow = 64_000
+    }
+    let pair = try ConnectionPair(configuration, configuration)
+    pair.delay = .milliseconds(50)
+    #expect(pair.connect())
+    let id = try #require(pair.open(.client))
+    pair.clientApplication.outgoing[id] = TestApplication.Outgoing(total: 1, finish: true)
+    pair.serverApplication.reply = TestApplication.Outgoing(total: 40_000_000, finish: true)
+    func asked() throws -> Int {
+      try collector.records(.server).count { record in
+        let frames = (record["data"] as? [String: Any])?["frames"] as? [[String: Any]] ?? []
+        return record["name"] as? String == "quic:packet_sent"
+          && frames.contains { $0["frame_type_bytes"] as? UInt64 == FrameType.immediateAck }
+      }
+    }
+    #expect(pair.run { $0.server.recovery.controller.bbr?.state == .probeRTT })
+    #expect(try asked() == 0)
+    #expect(pair.run { $0.server.recovery.controller.bbr?.state != .probeRTT })
+    let count = try asked()
+    #expect(count >= 2)
+    #expect(pair.see { $0.server.recovery.controller.bbr?.minRTT } == .milliseconds(100))
+    pair.run(for: .seconds(1))
+    #expect(try asked() == count, "and only there")
+  }
+
   @Test("ack-frequency §3: only a peer that offers it is asked")
   func notAsked() throws {
     var plain = Configuration()

@@ -252,6 +252,20 @@ private func at(_ milliseconds: Int64) -> Instant { .zero + .milliseconds(millis
     #expect(Double(sent) >= (allowed - 65_536) * 0.99 - 1200)
   }
 
+  @Test("A quantum leaves together, and a timer late by a millisecond costs nothing")
+  func quantum() {
+    var pacer = Pacer(maximumDatagramSize: 1_452, rate: 6_250_000)
+    pacer.setRate(6_250_000, quantum: 2_904, now: at(0))
+    #expect(whole { pacer.budget(at(0)) } == 2_904 + 6_250)
+    pacer.onSent(2_904 + 6_250)
+    let next = pacer.nextSendTime
+    #expect(abs((next - at(0)).seconds - 2_904 / 6_250_000) < 1e-6)
+    #expect(whole { pacer.budget(next) } == 2_904)
+    pacer.onSent(2_904)
+    #expect(whole { pacer.budget(next + .milliseconds(1)) } == 6_250)
+    #expect(whole { pacer.budget(next + .seconds(1)) } == 2_904 + 6_250)
+  }
+
   @Test func impliedRateIsAWindowAndAQuarterEachRoundTrip() {
     #expect(Pacer.rate(window: 100_000, smoothedRTT: ms(100)) == 1_250_000)
     #expect(Pacer.rate(window: .max, smoothedRTT: .zero) == .max)

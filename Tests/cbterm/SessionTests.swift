@@ -193,7 +193,7 @@ private func document(_ line: String) throws -> [String: Any] {
     let rows = bench.screen.lines.map { $0.split(separator: " ").map(String.init) }
     #expect(rows.contains(["pop.domain", "pop.test", "line", "2"]))
     #expect(rows.contains(["pop.port", "8443", "--set", "pop.port"]))
-    #expect(rows.contains(["transport.congestion", "cubic", "default"]))
+    #expect(rows.contains(["transport.congestion", "bbrv3", "default"]))
   }
 
   @Test func usingAnotherEndsTheEngine() async throws {

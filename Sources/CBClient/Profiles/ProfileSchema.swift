@@ -112,7 +112,7 @@ extension Profile {
     [
       .value(
         "congestion", .choice(CongestionAlgorithm.allCases.map(\.rawValue)),
-        default: CongestionAlgorithm.cubic.rawValue,
+        default: CongestionAlgorithm.bbrV3.rawValue,
         environment: "CBR_CC",
         "The congestion controller: bbrv3 (draft-ietf-ccwg-bbr), cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
       .value(

@@ -158,7 +158,7 @@ extension PoPSettings {
         "The versions of QUIC spoken (RFC 9000, RFC 9369). A client that begins with another is told of these."),
       .value(
         "congestion", .choice(CongestionAlgorithm.allCases.map(\.rawValue)),
-        default: CongestionAlgorithm.cubic.rawValue,
+        default: CongestionAlgorithm.bbrV3.rawValue,
         environment: "CBR_CC",
         "The congestion controller: bbrv3 (draft-ietf-ccwg-bbr), cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
       .value(

@@ -293,7 +293,7 @@ extension PoPSettings.Transport {
     rings = settings.integer("transport.rings")
     preferredAddresses = settings.list("transport.preferredAddresses").compactMap { SocketAddress($0) }
     versions = settings.list("transport.versions").compactMap(QUICVersion.init)
-    congestion = settings.text("transport.congestion").flatMap(CongestionAlgorithm.init) ?? .cubic
+    congestion = settings.text("transport.congestion").flatMap(CongestionAlgorithm.init) ?? .bbrV3
     idleTimeout = settings.interval("transport.idleTimeout")
     handshakeTimeout = settings.interval("transport.handshakeTimeout")
     maximumMTU = settings.integer("transport.maximumMTU")

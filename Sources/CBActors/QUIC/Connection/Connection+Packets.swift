@@ -132,7 +132,12 @@ extension Connection {
 
     let wroteAck = writeAck(index, &frames, now)
     let ackEnd = frames.count
+    let asksPromptAck = level == .oneRTT && allowance.inFlight && ackRequests != nil && recovery.wantsPromptAck
+    if asksPromptAck, frames.remaining > 0 { frames.writeImmediateAck() }
+    let framesStart = frames.count
     if allowance.inFlight || allowance.isProbe { writeFrames(level, index, &frames, now) }
+    // With nothing else to say there is nothing to be acknowledged.
+    if frames.count == framesStart { frames.rewind(to: ackEnd) }
     // ack-frequency §7: "When sending PTO packets, one can include an IMMEDIATE_ACK frame to elicit an immediate
     // acknowledgment."
     if allowance.isProbe, level == .oneRTT, ackRequests != nil, frames.remaining > 0 {

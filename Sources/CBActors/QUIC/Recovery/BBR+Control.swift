@@ -22,7 +22,7 @@ extension BBR {
   }
 
   private mutating func setSendQuantum() {
-    quantum = max(min(pacingBytesPerSecond / 1_000, Self.largestQuantum), 2 * smss)
+    quantum = max(min(pacingBytesPerSecond * Self.quantumTime.seconds, Self.largestQuantum), 2 * smss)
   }
 
   private mutating func setCwnd() {

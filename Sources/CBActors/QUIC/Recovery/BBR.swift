@@ -30,6 +30,9 @@ struct BBR: CongestionController {
   static let probeRTTInterval = Interval.seconds(5)
   static let probeRTTDuration = Interval.milliseconds(200)
   static let extraAckedFilterLength: UInt64 = 10
+  /// "A BBR implementation SHOULD attempt to use the smallest feasible quanta": a quarter of the draft's millisecond is four
+  /// thousand timers a second at most, and a queue a quarter as uneven.
+  static let quantumTime = Interval.microseconds(250)
   static let largestQuantum = 65_536.0
   /// T_reno_bound: 62 or 63 rounds, by whether the count begins at one or at zero.
   static let renoRounds = 63.0

@@ -125,6 +125,13 @@ package struct LossRecovery: Sendable {
     return .bytes(min(paced, Int(clamping: window - bytesInFlight)))
   }
 
+  /// In ProbeRTT the next packet may be the last of its flight: one more would not fit the window. A delayed acknowledgment
+  /// of it would be taken for a longer path (draft-ietf-ccwg-bbr, "ACK Frequency": an IMMEDIATE_ACK frame).
+  var wantsPromptAck: Bool {
+    controller.isSendingLessThanPathDelivers
+      && controller.congestionWindow < bytesInFlight + 2 * maximumDatagramSize
+  }
+
   /// Notes a frame of the packet being built in `space`.
   package mutating func record(_ frame: SentFrame, in space: PacketNumberSpace) {
     spaces[Int(space.rawValue)].sent.record(frame)

@@ -47,16 +47,17 @@ struct Pacer: Sendable {
   }
 
   /// Sets the rate in bytes per second. What has been earned so far was earned at the rate before.
-  /// - Parameter quantum: what is to leave together, as one segmentation batch. A second one may be saved up, for a
-  ///   timer that is late is no reason to send slower. Nil lets bursts be as large as the constants above say.
+  /// - Parameter quantum: what is to leave together, as one segmentation batch. A second one, or ``burstTime``, may be
+  ///   saved up, for a timer that is late is no reason to send slower. Nil lets bursts be as large as the constants above
+  ///   say.
   mutating func setRate(_ bytesPerSecond: UInt64, quantum: UInt64? = nil, now: Instant) {
     refill(now)
     rate = max(bytesPerSecond, 1)
+    let inBurstTime = earned(in: Self.burstTime)
     if let quantum {
       batch = max(quantum, maximumDatagramSize)
-      capacity = 2 * batch
+      capacity = batch + max(batch, min(inBurstTime, Self.largestBurst))
     } else {
-      let inBurstTime = earned(in: Self.burstTime)
       capacity = max(maximumDatagramSize * Self.burstDatagrams, min(inBurstTime, Self.largestBurst))
       // At least two datagrams' worth, where there is room, halves the number of timers.
       batch = min(capacity, maximumDatagramSize * 2)
