@@ -86,6 +86,7 @@ let package = Package(
     room("BGP", ["Wire"]),
     room("Netlink", ["Wire"]),
     room("BFD", ["Wire"]),
+    room("Health", ["Wire"]),
 
     // Floor 4.
     room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
@@ -116,7 +117,7 @@ let package = Package(
     room(
       "CBActors", folder: "Actors",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -136,8 +137,8 @@ let package = Package(
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BGP", "DNS", "QUICTLS", "HTTP3", "MASQUE", "Identity", "CBActors",
-        "Settings",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -184,6 +185,7 @@ let package = Package(
     tests("BGP", ["Wire", "BGP"]),
     tests("Netlink", ["Wire", "Netlink"]),
     tests("BFD", ["Wire", "BFD"]),
+    tests("Health", ["Wire", "Health"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
     tests("HTTP3", ["Wire", "QUIC", "HTTP3"]),
     tests("MASQUE", ["Wire", "QUIC", "HTTP3", "MASQUE"]),
@@ -198,7 +200,7 @@ let package = Package(
     tests("CBClient", ["Wire", "Ring", "QUIC", "DNS", "Identity", "Settings", "CBClient"]),
     tests(
       "CBActors",
-      ["Wire", "Ring", "BFD", "Netlink", "CBActors", .product(name: "Logging", package: "swift-log")]),
+      ["Wire", "Ring", "BFD", "Health", "Netlink", "CBActors", .product(name: "Logging", package: "swift-log")]),
     tests(
       "CBPoP",
       [
@@ -232,7 +234,7 @@ let package = Package(
 
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
-  let cores = ["Wire", "PacketCrypto", "BGP", "BFD", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let cores = ["Wire", "PacketCrypto", "BGP", "BFD", "Health", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
   let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }

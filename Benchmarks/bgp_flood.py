@@ -80,7 +80,7 @@ def flood(tool, kind, speaker_type, passed_on):
             idle = memory(pid)
             collector = None
             if passed_on:
-                command = base(tool, links[1]) + ["--collect", 10**9, "--timeout", 90, "--json", f"{directory}/second"]
+                command = base(tool, links[1]) + ["--collect", 10**9, "--timeout", 25, "--json", f"{directory}/second"]
                 collector = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 time.sleep(1)
             command = base(tool, links[0]) + [*kind, "--pid", pid, "--withdraw", "--json", f"{directory}/first"]
@@ -130,7 +130,7 @@ def main():
     kinds = {f"{arguments.routes:,} routes, {arguments.sets:,} sets": ["-n", arguments.routes, "-p", arguments.sets]}
     if arguments.feed:
         kinds["the real feed"] = ["--mrt", arguments.feed]
-    print("| flood | speaker | seconds | CPU-s | RSS, MB (before) | withdrawn: seconds | CPU-s |\n|---|---|---|---|---|---|---|")
+    print("| flood | speaker | seconds | CPU-s | RSS, MB (before) | withdrawn: seconds | CPU-s |\n|---|---|---|---|---|---|---|", flush=True)
     for title, kind in kinds.items():
         for passed_on in (False, True):
             results = {CBPoP: [], BIRD: []}

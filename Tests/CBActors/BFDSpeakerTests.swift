@@ -77,7 +77,7 @@ extension Trait where Self == ConditionTrait {
       let speaker = BFDSpeaker(ring: namespace.ring, logger: namespace.logger)
       try await speaker.start()
       let notes = Notes<BFD.Session.Event>()
-      try await speaker.watch(peer) { _, event in notes.add(event) }
+      try await speaker.watch(peer) { _, event, _ in notes.add(event) }
       _ = try #require(try await notes.first(within: 15) { $0.isUp }, "never up")
       // The pace of a session that is up is agreed on.
       for _ in 0..<200 where await speaker.status().first?.detectionTime != .milliseconds(150) {

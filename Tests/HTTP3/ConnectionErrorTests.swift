@@ -103,6 +103,7 @@ struct Offence: Sendable, CustomTestStringConvertible {
     section("00 00 00 00", "post-Base name reference"),
     section("00 00 40 00", "name reference to an empty table"),
     section("00 00 ff24", "static index 99 in a section"),
+    section("00 00 ff ffffffffffffffffff01", "index of more than 62 bits"),
     section("00 00 29 18 00", "badly padded name"),
     section("00 00 51 05 61", "value cut short"),
     uni(.server, [0x02], finish: true, .closedCriticalStream, "encoder stream ends"),
@@ -122,6 +123,14 @@ struct Offence: Sendable, CustomTestStringConvertible {
     request(.server, .frame(0x08, []), .frameUnexpected, "WINDOW_UPDATE of HTTP/2"),
     request(.server, .frame(0x01, []), .qpackDecompressionFailed, "empty HEADERS"),
     request(.server, .frame(0x01, [0, 0, 0x80]), .qpackDecompressionFailed, "dynamic reference"),
+    request(
+      .server, .headers(connectTCP) + .frame(0, [1]) + .headers([:]), .frameUnexpected, "HEADERS in a tunnel after DATA"
+    ),
+    request(.server, .headers(getRequest) + .frame(0, [1]) + settingsFrame, .frameUnexpected, "SETTINGS after DATA"),
+    request(.server, .headers(getRequest) + .frame(0, [1]) + .frame(0x06, []), .frameUnexpected, "PING after DATA"),
+    request(
+      .client, .headers([":status": "200"]) + .frame(0, [1]) + .frame(0x05, [0, 0, 0]), .idError,
+      "PUSH_PROMISE after DATA"),
     request(.server, [0x01], finish: true, .frameError, "end inside a frame header"),
     request(.server, [0x01, 0x04, 0x00], finish: true, .frameError, "end inside HEADERS"),
     request(.server, [0x21, 0x04, 0x00], finish: true, .frameError, "end inside an unknown frame"),
@@ -143,8 +152,13 @@ struct Offence: Sendable, CustomTestStringConvertible {
     request(.client, .headers([":status": "200", ":path": "/"]), .messageError, "request pseudo-header in response"),
     request(
       .client, .headers([":status": "200", "content-length": "5"]), finish: true, .messageError, "content missing"),
+    request(
+      .client, .headers([":status": "200"]) + .headers([":status": "200"]), .messageError, "a second final response"),
     request(.server, .headers(getRequest) + .headers([":path": "/"]), .messageError, "pseudo-header in trailers"),
     request(.server, [0x01, 0x80, 0x01, 0x00, 0x01], .excessiveLoad, "HEADERS of 65537 bytes"),
+    request(
+      .server, .headers(getRequest) + .frame(0, [1]) + [0x01, 0x80, 0x01, 0x00, 0x01], .excessiveLoad,
+      "trailers of 65537 bytes"),
     request(
       .server, .frame(0x01, [0, 0] + (0..<2000).flatMap { _ in [UInt8(0xff), 0x16] }), .excessiveLoad,
       "field section that grows"),

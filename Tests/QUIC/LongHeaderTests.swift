@@ -90,10 +90,31 @@ import Wire
     #expect(parameters.retrySourceConnectionID == nil && parameters.statelessResetToken == nil)
     // And what it does send a server takes, each parameter once.
     #expect(throws: Never.self) { try TransportParameters(parameters.encoded(), from: .client) }
+    let servers = pair.see { $0.server.ourTransportParameters().encoded() }
+    #expect(throws: Never.self) { try TransportParameters(servers, from: .server) }
     // Three one-way streams at least: what HTTP/3 needs (RFC 9114 §6.2).
     #expect(parameters.initialMaxStreamsUni >= 3)
     #expect(pair.see { $0.server.ourTransportParameters().initialMaxStreamsUni } >= 3)
     #expect(pair.connect())
+  }
+
+  /// RFC 9000 §5.2.1: to a client that speaks version 1 alone an Initial packet of version 2 says nothing, though anyone who
+  /// has seen its first packet can make an authentic one.
+  @Test(arguments: [true, false]) func packetsOfAnotherVersionAreDropped(speaksBoth: Bool) throws {
+    var configuration = Configuration()
+    configuration.versions = speaksBoth ? [.v1, .v2] : [.v1]
+    let pair = try ConnectionPair(configuration)
+    pair.filter = { _ in nil }
+    pair.flush()
+    let (original, source) = pair.see { ($0.client.originalDestinationID, $0.client.localIDs.first) }
+    pair.server = Connection(
+      server: Configuration(), tls: try ConnectionFixture.server().makeSession(),
+      path: ConnectionPair.reversed(ConnectionPair.clientPath),
+      initial: InitialRequest(destinationID: original, sourceID: source, version: .v2), now: pair.now,
+      entropy: SeededEntropy(seed: 99))
+    pair.inject(from: .server, at: .initial) { $0.writePing() }
+    #expect(pair.see { $0.client.statistics.packetsReceived } == (speaksBoth ? 1 : 0))
+    #expect(pair.see { !$0.client.isClosed && $0.client.version == (speaksBoth ? .v2 : .v1) })
   }
 
   // MARK: Retry and tokens

@@ -8,7 +8,9 @@ public import Wire
 /// A session's end is told on the ring's thread in the turn in which it is found out, so that an actor of the same ring
 /// can act before anything else happens.
 public actor BFDSpeaker {
-  public typealias Observer = @Sendable (SessionTable.Peer, BFD.Session.Event) -> Void
+  /// Told the two ends, what has happened, and what the peer says of its own state: one that has switched the session
+  /// off (AdminDown) says nothing of the path (RFC 5882 §3.2).
+  public typealias Observer = @Sendable (SessionTable.Peer, BFD.Session.Event, SessionState) -> Void
 
   public struct Status: Sendable {
     public var peer: SessionTable.Peer
@@ -27,7 +29,7 @@ public actor BFDSpeaker {
   private struct Watched {
     let peer: SessionTable.Peer
     let socket: UDPSocket
-    let observer: Observer
+    var observer: Observer
     var since: Instant
   }
 
@@ -77,15 +79,18 @@ public actor BFDSpeaker {
 
   // MARK: Sessions
 
-  /// Begins a session; `observer` is called on the ring's thread. Throws ``Ring/RingError`` where the local address
-  /// cannot be had.
+  /// Begins a session, or gives one that there is another observer, who is called on the ring's thread. Throws
+  /// ``Ring/RingError`` where the local address cannot be had.
   public func watch(
     _ peer: SessionTable.Peer, _ configuration: BFD.Session.Configuration = .init(), observer: @escaping Observer
   ) throws {
+    if let (discriminator, _) = watched.first(where: { $0.value.peer == peer }) {
+      watched[discriminator]?.observer = observer
+      return
+    }
     let now = ring.refreshNow()
     let socket = try open(peer)
     let discriminator = table.add(peer, configuration, now: now)
-    watched.removeValue(forKey: discriminator)?.socket.close()
     watched[discriminator] = Watched(peer: peer, socket: socket, observer: observer, since: now)
     pump()
   }
@@ -175,7 +180,7 @@ public actor BFDSpeaker {
     logger.log(
       level: from == .up ? .warning : .info, "BFD state",
       metadata: ["peer": "\(entry.peer.remote)", "from": "\(from)", "to": "\(to)", "cause": "\(diagnostic)"])
-    entry.observer(entry.peer, event)
+    entry.observer(entry.peer, event, table[discriminator]?.remoteState ?? .down)
   }
 
   private func received(_ bytes: UnsafeRawBufferPointer, _ peer: SessionTable.Peer, hopLimit: UInt8?) {

@@ -1,3 +1,4 @@
+public import BFD
 public import BGP
 import Logging
 public import Ring
@@ -18,6 +19,8 @@ public actor BGPSession {
     /// What we connect from; nil leaves it to the kernel.
     public var localAddress: IPAddress?
     public var protection = TCPProtection()
+    /// Watches the way to it; nil leaves that to the hold timer.
+    public var bfd: BFD.Session.Configuration?
     /// Named to the neighbor as next hops; nil is the session's own address, where it is of the family.
     public var nextHopIPv4: IPv4Address?
     public var nextHopIPv6: IPv6Address?
@@ -60,6 +63,7 @@ public actor BGPSession {
   public nonisolated let neighbor: Neighbor
   private let tables: RingBound<BGPTables>
   private let peer: PeerID
+  private let bfd: BFDSpeaker?
   private let logger: Logger
   private var core: BGP.Session
   private var connections: [BGP.Session.ConnectionID: BGPConnection] = [:]
@@ -83,11 +87,15 @@ public actor BGPSession {
   /// What the connection did not take, in ``output``.
   private var unsent = 0..<0
 
-  init(_ neighbor: Neighbor, peer: PeerID, tables: RingBound<BGPTables>, ring: RingExecutor, logger: Logger) {
+  init(
+    _ neighbor: Neighbor, peer: PeerID, tables: RingBound<BGPTables>, ring: RingExecutor, bfd: BFDSpeaker? = nil,
+    logger: Logger
+  ) {
     self.neighbor = neighbor
     self.peer = peer
     self.tables = tables
     self.ring = ring
+    self.bfd = bfd
     var logger = logger
     logger[metadataKey: "neighbor"] = "\(neighbor.name)"
     self.logger = logger
@@ -120,6 +128,31 @@ public actor BGPSession {
     guard goodbyes == 0 else { return }
     for continuation in whenAlone { continuation.resume() }
     whenAlone = []
+  }
+
+  /// The way to the neighbor is known to be dead: an established session ends at once (RFC 5882 §4.2), with a Cease that
+  /// says why (RFC 9384), and is sought anew.
+  func pathFailed(_ cause: String) {
+    guard core.state == .established else { return }
+    logger.warning("path failed", metadata: ["cause": "\(cause)"])
+    core.stopAutomatically(.cease(.bfdDown), now: ring.refreshNow())
+    drain()
+  }
+
+  /// Watches the way to the neighbor from the session's own address on. It goes on when the session has ended.
+  private func watchPath(from local: IPAddress) {
+    guard let bfd, let configuration = neighbor.bfd else { return }
+    let ends = SessionTable.Peer(local: local, remote: neighbor.address.ip, scopeID: neighbor.address.scopeID)
+    let observer: BFDSpeaker.Observer = { [weak self] _, event, remote in
+      // RFC 5882 §3.2: a peer's AdminDown is no failure of the path.
+      guard case .stateChanged(from: .up, _, let cause) = event, remote != .adminDown else { return }
+      self?.assumeIsolated { $0.pathFailed("\(cause)") }
+    }
+    do {
+      try bfd.assumeIsolated { try $0.watch(ends, configuration, observer: observer) }
+    } catch {
+      logger.error("no BFD", metadata: ["error": "\(error)"])
+    }
   }
 
   public func status() -> Status {
@@ -255,6 +288,7 @@ public actor BGPSession {
     case .v6(let own): rules.nextHopIPv6 = rules.nextHopIPv6 ?? own
     case nil: break
     }
+    if let own = connection.localAddress { watchPath(from: own) }
     tables.value.rib.sessionUp(peer, parameters, export: rules)
     tables.value.changed()
   }

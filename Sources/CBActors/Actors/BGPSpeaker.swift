@@ -1,5 +1,6 @@
 public import BGP
 public import Logging
+public import Netlink
 public import Ring
 public import Wire
 
@@ -13,13 +14,35 @@ public actor BGPSpeaker {
   private let sessions: [BGPSession]
   private let peers: [PeerID]
   private var listeners: [TCPListener] = []
+  private let forwarding: Forwarding?
+  private var sweep: RingTimer?
 
-  /// - Parameter seed: random; keeps peers from choosing attributes that collide in the tables.
+  /// How the kernel forwards by the speaker's tables.
+  public struct Forwarding: Sendable {
+    /// On the speaker's ring.
+    public var kernel: KernelRoutes
+    public var table: UInt32
+    public var metric: UInt32
+    /// Next hops of one destination at most.
+    public var paths: Int
+
+    public init(_ kernel: KernelRoutes, table: UInt32 = RoutingTable.main, metric: UInt32 = 32, paths: Int = 8) {
+      self.kernel = kernel
+      self.table = table
+      self.metric = metric
+      self.paths = paths
+    }
+  }
+
+  /// - Parameters:
+  ///   - seed: random; keeps peers from choosing attributes that collide in the tables.
+  ///   - bfd: watches the ways to the neighbors that want it; on the same ring.
   public init(
     ring: RingExecutor, localAS: UInt32, identifier: IPv4Address, neighbors: [BGPSession.Neighbor], seed: UInt64,
-    logger: Logger
+    bfd: BFDSpeaker? = nil, forwarding: Forwarding? = nil, logger: Logger
   ) {
     self.ring = ring
+    self.forwarding = forwarding
     self.logger = logger
     var rib = RIB(localAS: localAS, identifier: identifier, seed: seed)
     var peers: [PeerID] = []
@@ -33,7 +56,7 @@ public actor BGPSpeaker {
     self.tables = tables
     self.peers = peers
     sessions = zip(neighbors, peers).map { neighbor, peer in
-      BGPSession(neighbor, peer: peer, tables: tables, ring: ring, logger: logger)
+      BGPSession(neighbor, peer: peer, tables: tables, ring: ring, bfd: bfd, logger: logger)
     }
   }
 
@@ -45,8 +68,16 @@ public actor BGPSpeaker {
   ///
   /// Throws ``Ring/RingError`` where an address cannot be had; none is then open.
   public func start(listening addresses: [SocketAddress]) throws {
-    tables.value.onChange = { [sessions] in
+    tables.value.onChange = { [sessions, weak self] in
       for session in sessions { session.assumeIsolated { $0.flush() } }
+      self?.assumeIsolated { _ = $0.forward() }
+    }
+    if forwarding != nil {
+      tables.value.rib.openForwarding()
+      // What neighbors that kept us have told by then is all that is to be kept of an earlier run.
+      let timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.sweepForwarding() } }
+      timer.schedule(at: ring.refreshNow() + Self.sweepTime)
+      sweep = timer
     }
     do {
       for address in addresses {
@@ -80,12 +111,55 @@ public actor BGPSpeaker {
     }
     // The tables know the sessions, and the sessions the tables.
     tables.value.onChange = nil
+    sweep?.cancel()
+    guard let forwarding else { return }
+    // By will, and not by a crash: what led to the neighbors goes with them.
+    while forward() {}
+    await forwarding.kernel.sweep()
+    await forwarding.kernel.settle()
+  }
+
+  /// A neighbor cannot be reached any more, as its link has gone: its session ends now, and its routes with it.
+  public func pathFailed(to neighbor: IPAddress) {
+    for session in sessions where session.neighbor.address.ip == neighbor {
+      session.assumeIsolated { $0.pathFailed("the link is down") }
+    }
   }
 
   private func closeListeners() {
     for listener in listeners { listener.close() }
     listeners = []
   }
+
+  // MARK: Forwarding
+
+  /// How long the kernel's routes of an earlier run stay, for the neighbors to tell theirs anew.
+  private static let sweepTime = Interval.seconds(60)
+  /// Destinations given to the kernel in one batch, before sessions have their turn again.
+  private static let forwardedPerBatch = 4_096
+
+  /// Has the kernel forward as the tables say. True when there is more to do.
+  @discardableResult
+  private func forward() -> Bool {
+    guard let forwarding else { return false }
+    let tables = tables
+    forwarding.kernel.assumeIsolated { kernel in
+      for _ in 0..<Self.forwardedPerBatch {
+        guard let change = tables.value.rib.nextForwarding(paths: forwarding.paths) else { return }
+        let key = Route.Key(change.prefix, table: forwarding.table, metric: forwarding.metric)
+        if change.nextHops.isEmpty {
+          kernel.remove(key)
+        } else {
+          kernel.set(key, by: change.nextHops.map { NextHop(gateway: $0) })
+        }
+      }
+    }
+    guard tables.value.rib.hasForwarding else { return false }
+    tables.value.changed()
+    return true
+  }
+
+  private func sweepForwarding() { forwarding?.kernel.assumeIsolated { $0.sweep() } }
 
   // MARK: Routes
 

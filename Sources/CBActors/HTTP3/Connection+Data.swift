@@ -146,7 +146,16 @@ extension Connection {
           }
           if !delivery.refused { streams.values[index].saidReadable = false }
           return delivery.called && !delivery.refused ? .progressed : .blocked
-        case .otherFrame: break
+        case .otherFrame:
+          // Its payload may be empty, or a long time coming.
+          var judgement = RequestStream.Progress()
+          guard !streams.values[index].admitsFrame(role, limit: limits.fieldSection, &judgement) else { break }
+          if let error = judgement.connectionError {
+            fail(error, on: &transport)
+          } else if let error = judgement.streamError {
+            giveUp(id, error, on: &transport)
+          }
+          return .ended
         case .ended:
           streams.values[index].phase = .ended
           removeIfOver(id)

@@ -92,14 +92,7 @@ struct RequestStream {
         let complete = cursor.readHeader(&reader)
         progress.consumed += reader.offset
         guard complete else { break }
-        if let error = check(FrameType(rawValue: cursor.type), role) {
-          progress.connectionError = error
-          return progress
-        }
-        if cursor.type == FrameType.headers.rawValue, cursor.remaining > UInt64(limit) {
-          progress.streamError = StreamError(.excessiveLoad, "HEADERS of \(cursor.remaining) bytes")
-          return progress
-        }
+        guard admitsFrame(role, limit: limit, &progress) else { return progress }
         continue
       }
       switch FrameType(rawValue: cursor.type) {
@@ -141,6 +134,15 @@ struct RequestStream {
       if cursor.isAtBoundary { progress.ended = true } else { progress.connectionError = Self.truncated }
     }
     return progress
+  }
+
+  /// Whether the frame whose header has just been read may stand here, and is no larger than it may be.
+  func admitsFrame(_ role: Role, limit: Int, _ progress: inout Progress) -> Bool {
+    progress.connectionError = check(FrameType(rawValue: cursor.type), role)
+    if cursor.type == FrameType.headers.rawValue, cursor.remaining > UInt64(limit) {
+      progress.streamError = StreamError(.excessiveLoad, "HEADERS of \(cursor.remaining) bytes")
+    }
+    return progress.connectionError == nil && progress.streamError == nil
   }
 
   // RFC 9114 §7.1: "When a stream terminates cleanly, if the last frame on the stream was truncated, this MUST be

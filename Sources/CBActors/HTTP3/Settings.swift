@@ -120,7 +120,13 @@ extension Settings {
   func downgrade(from remembered: Settings) -> String? {
     if remembered.h3Datagram && !h3Datagram { return "SETTINGS_H3_DATAGRAM" }
     if remembered.enableConnectProtocol && !enableConnectProtocol { return "SETTINGS_ENABLE_CONNECT_PROTOCOL" }
-    if (maximumFieldSectionSize ?? .max) < (remembered.maximumFieldSectionSize ?? .max) {
+    // RFC 9114 §7.2.4.2: "If a server accepts 0-RTT but then sends a SETTINGS frame that omits a setting value that the client
+    // understands (apart from reserved setting identifiers) that was previously specified to have a non-default value, this
+    // MUST be treated as a connection error of type H3_SETTINGS_ERROR." Of this one alone the default is the most.
+    if let former = remembered.maximumFieldSectionSize, maximumFieldSectionSize.map({ $0 < former }) ?? true {
+      return "SETTINGS_MAX_FIELD_SECTION_SIZE"
+    }
+    if remembered.maximumFieldSectionSize == nil, maximumFieldSectionSize != nil {
       return "SETTINGS_MAX_FIELD_SECTION_SIZE"
     }
     if qpackBlockedStreams < remembered.qpackBlockedStreams { return "SETTINGS_QPACK_BLOCKED_STREAMS" }

@@ -40,6 +40,8 @@ struct RouteTable<Bits: PrefixBits> {
   private var decision = DecisionProcess()
   /// By peer; nil without a session that has negotiated the family.
   var outputs: ContiguousArray<AdjRIBOut?> = []
+  /// Nil where nobody forwards by this table.
+  var forwarding: ForwardingQueue?
 
   init(_ family: AddressFamily) { self.family = family }
 
@@ -198,6 +200,8 @@ struct RouteTable<Bits: PrefixBits> {
     }
     let best = destinations[number].first
     if best != oldBest || best == changed { markChanged(number) }
+    // Also when the best stays: another may have become as good.
+    if forwarding != nil { markForwarding(number) }
   }
 
   private mutating func consider(
@@ -233,6 +237,19 @@ struct RouteTable<Bits: PrefixBits> {
       at = paths[Int(at)].next
     }
     return chain
+  }
+
+  /// The best path of a destination, and those that only the last steps of the decision put behind it.
+  mutating func equals(
+    _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> [RoutePath] {
+    let first = destinations[number].first
+    guard first != noPath else { return [] }
+    let best = paths[Int(first)]
+    guard best.next != noPath else { return [best] }
+    consider(number, table, peers)
+    _ = decision.decide()
+    return [best] + decision.equals.filter { $0 != first }.map { paths[Int($0)] }
   }
 
   /// The paths of a destination, best first; those among them that only the last steps of the decision put behind; and

@@ -1,0 +1,91 @@
+public import Wire
+
+/// Destinations whose ways may have changed since a forwarding plane was last told, each once.
+struct ForwardingQueue {
+  private var marks: ContiguousArray<UInt64> = []
+  private var queue: ContiguousArray<UInt32> = []
+  private var head = 0
+
+  var isEmpty: Bool { head == queue.count }
+
+  /// True if it was not noted already.
+  mutating func mark(_ number: Int) -> Bool {
+    let word = number >> 6
+    if word >= marks.count {
+      marks.append(contentsOf: repeatElement(0, count: max(word + 1 - marks.count, marks.count)))
+    }
+    let bit = UInt64(1) << UInt64(number & 63)
+    guard marks[word] & bit == 0 else { return false }
+    marks[word] |= bit
+    queue.append(UInt32(number))
+    return true
+  }
+
+  mutating func next() -> Int? {
+    guard head < queue.count else { return nil }
+    let number = Int(queue[head])
+    head += 1
+    if head == queue.count {
+      queue.removeAll(keepingCapacity: head < 65_536)
+      head = 0
+    }
+    marks[number >> 6] &= ~(UInt64(1) << UInt64(number & 63))
+    return number
+  }
+}
+
+/// What a forwarding plane, such as the kernel's, is to do: the routes chosen, with their next hops.
+extension RIB {
+  /// The ways to a destination.
+  public struct Forwarding: Hashable, Sendable {
+    public var prefix: IPPrefix
+    /// That of the best route first, then those of routes as good but for the last steps of the decision. Empty where
+    /// there is no route, or where it is our own.
+    public var nextHops: [IPAddress]
+  }
+
+  /// Begins to tell of all destinations, and of each again when its ways change.
+  public mutating func openForwarding() {
+    ipv4.openForwarding()
+    ipv6.openForwarding()
+  }
+
+  public var hasForwarding: Bool {
+    deferral == nil && (ipv4.forwarding?.isEmpty == false || ipv6.forwarding?.isEmpty == false)
+  }
+
+  /// The next destination whose ways may have changed; nil when there is none.
+  ///
+  /// - Parameter paths: next hops at most.
+  public mutating func nextForwarding(paths: Int) -> Forwarding? {
+    // RFC 4724 §4.1: nor is the forwarding state touched before the selection.
+    guard deferral == nil else { return nil }
+    return ipv4.nextForwarding(paths, attributes, peers) ?? ipv6.nextForwarding(paths, attributes, peers)
+  }
+}
+
+extension RouteTable {
+  fileprivate mutating func openForwarding() {
+    forwarding = ForwardingQueue()
+    for number in 0..<trie.numberLimit where destinations[number].first != noPath { markForwarding(number) }
+  }
+
+  mutating func markForwarding(_ number: Int) {
+    if forwarding?.mark(number) == true { destinations[number].holders += 1 }
+  }
+
+  fileprivate mutating func nextForwarding(
+    _ paths: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> RIB.Forwarding? {
+    guard let number = forwarding?.next() else { return nil }
+    destinations[number].holders -= 1
+    let (bits, length) = trie.prefix(number)
+    var hops: [IPAddress] = []
+    for path in equals(number, table, peers) where hops.count < max(1, paths) {
+      guard path.peer != .local, let hop = table.summary(path.attributes).nextHop else { break }
+      if !hops.contains(hop) { hops.append(hop) }
+    }
+    reclaim(number)
+    return RIB.Forwarding(prefix: IPPrefix(bits, length), nextHops: hops)
+  }
+}
