@@ -15,6 +15,11 @@ public struct SettingsFile: Sendable {
 
   /// Reads and checks a file. Every fault found is in the error, with its line.
   public init(path: String, schema: Schema) throws(SettingsError) {
+    try self.init(text: try Self.contents(of: path), path: path, schema: schema)
+  }
+
+  /// The text of a file that is not too large.
+  static func contents(of path: String) throws(SettingsError) -> String {
     let data: Data
     do {
       let attributes = try FileManager.default.attributesOfItem(atPath: path)
@@ -30,27 +35,12 @@ public struct SettingsFile: Sendable {
     guard let text = String(validating: data, as: UTF8.self) else {
       throw SettingsError([.init(.file(path, line: nil), "is not UTF-8 text")])
     }
-    try self.init(text: text, path: path, schema: schema)
+    return text
   }
 
   /// Checks text as if `path` held it.
   public init(text: String, path: String, schema: Schema) throws(SettingsError) {
-    let origin = SettingsOrigin.file(path, line: nil)
-    guard text.utf8.count <= Self.maximumSize else {
-      throw SettingsError([.init(origin, "larger than \(Self.maximumSize / 1024) KiB")])
-    }
-    // The YAML composer recurses once a level: what no schema could accept must not spend the stack.
-    if let line = Self.lineNestedBeyond(32, in: text) {
-      throw SettingsError([.init(.file(path, line: line), "nested too deeply")])
-    }
-    let root: Node?
-    do {
-      root = try Yams.compose(yaml: text, .basic)
-    } catch let error as YamlError {
-      throw SettingsError([Self.problem(of: error, path: path)])
-    } catch {
-      throw SettingsError([.init(origin, "is not YAML: \(error)")])
-    }
+    let root = try Self.compose(text, path: path)
     var walk = SchemaWalk(path: path)
     switch root {
     case nil: break
@@ -63,6 +53,25 @@ public struct SettingsFile: Sendable {
     values = walk.values
     lines = walk.lines
     sectionCounts = walk.sectionCounts
+  }
+
+  /// The nodes of YAML that is neither too large nor too deep; nil for none.
+  static func compose(_ text: String, path: String) throws(SettingsError) -> Node? {
+    let origin = SettingsOrigin.file(path, line: nil)
+    guard text.utf8.count <= Self.maximumSize else {
+      throw SettingsError([.init(origin, "larger than \(Self.maximumSize / 1024) KiB")])
+    }
+    // The YAML composer recurses once a level: what no schema could accept must not spend the stack.
+    if let line = Self.lineNestedBeyond(32, in: text) {
+      throw SettingsError([.init(.file(path, line: line), "nested too deeply")])
+    }
+    do {
+      return try Yams.compose(yaml: text, .basic)
+    } catch let error as YamlError {
+      throw SettingsError([Self.problem(of: error, path: path)])
+    } catch {
+      throw SettingsError([.init(origin, "is not YAML: \(error)")])
+    }
   }
 
   /// The first line that opens more flow brackets, or is indented by more steps, than `limit`.

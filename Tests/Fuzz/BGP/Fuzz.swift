@@ -9,6 +9,9 @@ import Wire
     runFuzzer([
       "bgp-flowspec": { fuzzFlowspec(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
       "bgp-policies": { fuzzPolicyTexts($0) },
+      "bgp-mrt": { fuzzMRT($0) },
+      "bgp-bmp": { fuzzBMP($0) },
+      "bgp-rtr": { fuzzRTR(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
       "bgp-messages": { fuzzMessages(UnsafeRawBufferPointer(rebasing: $0.dropFirst())) },
       "bgp-updates": { fuzzUpdate(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
       "bgp-session": { fuzzSession(UnsafeRawBufferPointer(rebasing: $0.dropFirst()), $0.first ?? 0) },
@@ -64,6 +67,44 @@ import Wire
   check { _ = try ASPathPattern(parsing: text).matches(ASPath([65_001, 65_002, 1])) }
   check { _ = try CommunityPattern(parsing: text) }
   check { _ = try AnyCommunity(parsing: text) }
+}
+
+/// Records that are read are written, and read back as they were.
+@Sendable func fuzzMRT(_ bytes: UnsafeRawBufferPointer) {
+  var reader = MRTReader(bytes)
+  while let record = try? reader.next() {
+    let octets = record.serialized
+    guard !octets.isEmpty, octets.count < 60_000 else { continue }
+    octets.withUnsafeBytes { octets in
+      var again = MRTReader(octets)
+      guard let read = try? again.next() else { preconditionFailure("a record does not read back") }
+      let third = read.serialized
+      precondition(Array(octets) == third, "a record is written anew each time")
+    }
+  }
+}
+
+@Sendable func fuzzBMP(_ bytes: UnsafeRawBufferPointer) {
+  guard let message = BMPMessage(bytes) else { return }
+  let again = message.serialized.withUnsafeBytes { BMPMessage($0) }
+  precondition(again == message, "a message reads back as another")
+}
+
+/// A router whose cache says this, in pieces.
+@Sendable func fuzzRTR(_ bytes: UnsafeRawBufferPointer, _ choice: UInt8) {
+  var session = RTRSession()
+  var now = Instant.zero
+  session.start(now: now)
+  session.connected(now: now)
+  let size = max(1, Int(choice))
+  for start in stride(from: 0, to: bytes.count, by: size) {
+    session.receive(UnsafeRawBufferPointer(rebasing: bytes[start..<min(start + size, bytes.count)]), now: now)
+    while let event = session.nextEvent() { if event == .connect { session.connected(now: now) } }
+    now += .seconds(1)
+    session.handleTimeout(now: now)
+  }
+  session.handleTimeout(now: now + .seconds(400_000))
+  precondition(session.origins.count == 0, "what has expired still counts")
 }
 
 /// As an established session reads it, with what the choice's other bits negotiate.

@@ -90,14 +90,4 @@ extension RouteTable {
     }
     return isAlone
   }
-
-  /// The destination with a route that covers these bits most closely.
-  private func bestMatch(_ bits: Bits, _ length: UInt8) -> Int? {
-    var upTo = Int(length)
-    while upTo >= 0, let number = trie.longestMatch(bits & Bits.mask(upTo), UInt8(upTo)) {
-      if destinations[number].first != noPath { return number }
-      upTo = Int(trie.prefix(number).length) - 1
-    }
-    return nil
-  }
 }

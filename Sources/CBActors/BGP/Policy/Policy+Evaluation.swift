@@ -35,7 +35,9 @@ extension Policy.Condition {
     case .peerAS(let numbers): return numbers.contains(route.peerAS)
     case .asPathLength(let lengths): return lengths.contains(attributes.asPath.length)
     case .local: return route.isLocal
+    case .originValidity(let validity): return route.validity == validity
     case .not(let other): return !other.holds(for: route)
+    case .all(let others): return others.allSatisfy { $0.holds(for: route) }
     }
   }
 }

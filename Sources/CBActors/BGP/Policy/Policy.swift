@@ -35,7 +35,10 @@ public struct Policy: Hashable, Sendable {
     case asPathLength(ClosedRange<Int>)
     /// Originated here.
     case local
+    /// RFC 6811.
+    case originValidity(OriginValidity)
     case not(Condition)
+    case all([Condition])
   }
 
   public enum Change: Hashable, Sendable {
@@ -70,8 +73,9 @@ public struct Policy: Hashable, Sendable {
 extension Policy.Condition {
   fileprivate var dependsOnPrefix: Bool {
     switch self {
-    case .prefix: true
+    case .prefix, .originValidity: true
     case .not(let other): other.dependsOnPrefix
+    case .all(let others): others.contains(where: \.dependsOnPrefix)
     default: false
     }
   }
@@ -84,6 +88,7 @@ public struct PolicyRoute: Hashable, Sendable {
   /// The AS it was heard from; our own for a route of ours.
   public var peerAS: UInt32
   public var isLocal: Bool
+  public var validity = OriginValidity.notFound
 
   public init(_ prefix: IPPrefix, _ attributes: PathAttributes, peerAS: UInt32, isLocal: Bool = false) {
     self.prefix = prefix

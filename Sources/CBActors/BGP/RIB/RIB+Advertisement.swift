@@ -38,7 +38,9 @@ extension RIB {
       return .refused(refusal)
     }
     guard let policy = rib.policies[peer.index].outgoing else { return .advertised(nil) }
-    let decision = policy.evaluate(table.policyRoute(number, best, rib.attributes, source))
+    let decision = policy.evaluate(
+      table.policyRoute(
+        number, best, rib.attributes, source, rib.origins, localAS: rib.peers[0].autonomousSystem))
     return decision.verdict == .permit ? .advertised(decision) : .denied(decision)
   }
 }

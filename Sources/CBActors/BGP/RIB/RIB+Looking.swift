@@ -43,10 +43,10 @@ extension RIB {
   public mutating func destination(of address: IPAddress) -> Destination? {
     switch address {
     case .v4(let four):
-      guard let number = ipv4.trie.longestMatch(four.rawValue) else { return nil }
+      guard let number = ipv4.bestMatch(four.rawValue, 32) else { return nil }
       return Self.explain(&ipv4, number, attributes, peers)
     case .v6(let six):
-      guard let number = ipv6.trie.longestMatch(six.bits) else { return nil }
+      guard let number = ipv6.bestMatch(six.bits, 128) else { return nil }
       return Self.explain(&ipv6, number, attributes, peers)
     }
   }
@@ -110,7 +110,9 @@ extension RIB {
     _ table: borrowing RouteTable<Bits>, _ number: Int, _ chain: [RoutePath], _ attributes: borrowing AttributeTable,
     _ peers: ContiguousArray<PeerState>
   ) -> Destination? {
-    guard !chain.isEmpty, let prefix = table.prefix(number) else { return nil }
+    guard !chain.isEmpty else { return nil }
+    let (bits, length) = table.trie.prefix(number)
+    let prefix = IPPrefix(bits, length)
     var routes: [Route] = []
     for (index, path) in chain.enumerated() {
       routes.append(
@@ -120,17 +122,5 @@ extension RIB {
           isMultipath: index == 0, isStale: path.isStale))
     }
     return Destination(prefix: prefix, routes: routes, step: table.destinations[number].step)
-  }
-}
-
-extension RouteTable {
-  /// The prefix of a number.
-  func prefix(_ number: Int) -> IPPrefix? {
-    let (bits, length) = trie.prefix(number)
-    let address: IPAddress =
-      family.afi == 1
-      ? .v4(IPv4Address(rawValue: UInt32(truncatingIfNeeded: bits)))
-      : .v6(IPv6Address(UInt128(truncatingIfNeeded: bits)))
-    return IPPrefix(address, length: Int(length))
   }
 }

@@ -14,6 +14,16 @@ public struct RIB: ~Copyable {
   var peers: ContiguousArray<PeerState> = []
   /// By peer.
   private(set) var policies: [PeerPolicy] = [PeerPolicy()]
+  /// To validate origins by (RFC 6811), for policies that ask. What was taken is not judged anew: the caller asks those
+  /// peers for a refresh.
+  public var origins = OriginTable() {
+    didSet {
+      for sender in sendings {
+        sender?.ipv4.origins = origins
+        sender?.ipv6.origins = origins
+      }
+    }
+  }
   /// By peer: routes that have outlived their session.
   var stale: [StaleRoutes] = [StaleRoutes()]
   /// While this speaker is restarting.
@@ -28,11 +38,11 @@ public struct RIB: ~Copyable {
     var ipv6: UpdateSending
     /// Of flow specifications, which no policy looks at.
     var flows: UpdateSending
-    init(_ rules: ExportRules, _ policy: Policy?, _ parameters: SessionParameters) {
+    init(_ rules: ExportRules, _ policy: Policy?, _ origins: OriginTable, _ parameters: SessionParameters) {
       let (wide, longest) = (parameters.usesFourOctetAS, parameters.maximumMessageLength)
-      ipv4 = .init(rules, policy, usesFourOctetAS: wide, maximumLength: longest)
-      ipv6 = .init(rules, policy, usesFourOctetAS: wide, maximumLength: longest)
-      flows = .init(rules, nil, usesFourOctetAS: wide, maximumLength: longest)
+      ipv4 = .init(rules, policy, origins, usesFourOctetAS: wide, maximumLength: longest)
+      ipv6 = .init(rules, policy, origins, usesFourOctetAS: wide, maximumLength: longest)
+      flows = .init(rules, nil, origins, usesFourOctetAS: wide, maximumLength: longest)
     }
   }
 
@@ -75,7 +85,7 @@ public struct RIB: ~Copyable {
     if deferral?.isComplete == true { deferral = nil }
     var rules = rules
     rules.keepsLongLivedStale = !parameters.peerLongLived.isEmpty
-    sendings[peer.index] = Sender(rules, policies[peer.index].outgoing, parameters)
+    sendings[peer.index] = Sender(rules, policies[peer.index].outgoing, origins, parameters)
     if parameters.families.contains(.ipv4Unicast) { ipv4.openOutput(peer) }
     if parameters.families.contains(.ipv6Unicast) { ipv6.openOutput(peer) }
     if parameters.families.contains(.ipv4Flowspec) { flows4.outputs[peer] = .init() }
@@ -198,6 +208,8 @@ public struct RIB: ~Copyable {
     var known: [[Int]: AttributeTable.ID] = [:]
     nlri.forEachPrefix { prefix, identifier in
       route.prefix = prefix
+      route.validity = origins.validity(
+        of: prefix, origin: route.attributes.asPath.origin(localAS: peers[0].autonomousSystem))
       var decision = policy.evaluate(route)
       guard decision.verdict == .permit else { return withdraw(prefix, identifier, from: peer) }
       let changed: AttributeTable.ID

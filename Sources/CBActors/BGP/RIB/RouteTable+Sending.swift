@@ -5,6 +5,8 @@ struct UpdateSending: ~Copyable {
   var rules: ExportRules
   var policy: Policy? { didSet { policyDependsOnPrefix = policy?.dependsOnPrefix ?? false } }
   private(set) var policyDependsOnPrefix: Bool
+  /// For policies that ask.
+  var origins: OriginTable
   var usesFourOctetAS: Bool
   var maximumLength: Int
   var writer = AttributeWriter()
@@ -12,8 +14,11 @@ struct UpdateSending: ~Copyable {
   var policyWriter = AttributeWriter()
   var cache = ExportCache()
 
-  init(_ rules: ExportRules, _ policy: Policy?, usesFourOctetAS: Bool, maximumLength: Int) {
+  init(
+    _ rules: ExportRules, _ policy: Policy?, _ origins: OriginTable, usesFourOctetAS: Bool, maximumLength: Int
+  ) {
     self.rules = rules
+    self.origins = origins
     self.policy = policy
     policyDependsOnPrefix = policy?.dependsOnPrefix ?? false
     self.usesFourOctetAS = usesFourOctetAS
@@ -151,7 +156,8 @@ extension RouteTable {
       return sending.rules.write(
         table.bytes(best.attributes), table.summary(best.attributes), from: source, family: family, to: &sending.writer)
     }
-    let decision = policy.evaluate(policyRoute(number, best, table, source))
+    let decision = policy.evaluate(
+      policyRoute(number, best, table, source, sending.origins, localAS: sending.rules.localAS))
     guard decision.verdict == .permit else { return nil }
     decision.attributes.write(to: &sending.policyWriter, for: family)
     return sending.policyWriter.bytes.withUnsafeBytes {
@@ -162,12 +168,15 @@ extension RouteTable {
 
   /// A route as policy looks at it.
   func policyRoute(
-    _ number: Int, _ path: RoutePath, _ table: borrowing AttributeTable, _ source: PeerState
+    _ number: Int, _ path: RoutePath, _ table: borrowing AttributeTable, _ source: PeerState,
+    _ origins: OriginTable, localAS: UInt32
   ) -> PolicyRoute {
     let (bits, length) = trie.prefix(number)
-    return PolicyRoute(
+    var route = PolicyRoute(
       IPPrefix(bits, length), table.attributes(path.attributes), peerAS: source.autonomousSystem,
       isLocal: source.isLocal)
+    route.validity = origins.validity(of: route.prefix, origin: route.attributes.asPath.origin(localAS: localAS))
+    return route
   }
 
   // MARK: Messages

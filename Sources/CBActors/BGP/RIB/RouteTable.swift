@@ -49,6 +49,16 @@ struct RouteTable<Bits: PrefixBits> {
 
   func number(_ bits: Bits, _ length: UInt8) -> Int? { trie.number(bits, length) }
 
+  /// The destination with a route that covers these bits most closely.
+  func bestMatch(_ bits: Bits, _ length: UInt8) -> Int? {
+    var upTo = Int(length)
+    while upTo >= 0, let number = trie.longestMatch(bits & Bits.mask(upTo), UInt8(upTo)) {
+      if destinations[number].first != noPath { return number }
+      upTo = Int(trie.prefix(number).length) - 1
+    }
+    return nil
+  }
+
   // MARK: Routes in
 
   /// Puts a route into a peer's Adj-RIB-In and decides anew. Takes over one hold on `attributes`.
