@@ -249,14 +249,74 @@ protocol bgp r{router} {{
         self.service.stop()
 
 
+class CloudBridgePoP:
+    """`cbpop`, which serves and announces; where `lab.split`, one process that announces and another that serves."""
+
+    def __init__(self, lab, number):
+        from conftest import PoP
+
+        self.lab, self.number, self.space = lab, number, lab.space(f"p{number}")
+        directory = lab.directory / f"p{number}"
+        directory.mkdir()
+        enter = ("ip", "netns", "exec", self.space)
+        control = f"control:\n  socket: {directory}/control\n"
+        self.announcer = PoP(directory, control + self._bgp(), name=f"p{number}", prefix=enter)
+        self.server = self.announcer
+        if lab.split:
+            other = directory / "server"
+            other.mkdir()
+            control = f"control:\n  socket: {other}/control\n"
+            self.server = PoP(other, control, name=f"p{number}", state=self.announcer.state, prefix=enter)
+        config = self.server.config
+        config.write_text(config.read_text().replace(f"127.0.0.1:{self.server.quic_port}", f"{ADDRESS}:{PORT}"))
+
+    def _bgp(self):
+        lines = [
+            "bgp:", f"  localAS: {POP_AS}", f"  routerID: 10.255.0.{self.number + 2}", f"  announce: [{PREFIX}]",
+            "  shutdownDelay: 1s", "  health:", f'    addresses: ["{ADDRESS}:{PORT}"]', "  neighbors:",
+        ]
+        for router in (1, 2):
+            lines += [
+                f"    - name: r{router}", f"      address: {self.lab.router_address(router, self.number)}",
+                f"      remoteAS: {65000 + router}", f"      holdTime: {self.lab.hold_time}s", "      connectRetry: 1s",
+                f"      bfd: {str(self.lab.bfd).lower()}",
+            ]
+            if self.lab.graceful_restart:
+                lines.append("      restartTime: 120s")
+        return "\n".join(lines) + "\n"
+
+    def start(self):
+        for process in {id(p): p for p in (self.server, self.announcer)}.values():
+            process.start()
+
+    def kill(self):
+        for process in {id(p): p for p in (self.server, self.announcer)}.values():
+            process.kill()
+
+    def kill_service(self):
+        assert self.lab.split
+        self.server.kill()
+
+    def drain(self):
+        self.announcer.process.terminate()
+
+    def close(self):
+        for process in {id(p): p for p in (self.announcer, self.server)}.values():
+            process.stop()
+
+
 class Lab:
-    def __init__(self, directory, pop=BirdPoP, bridged=False, bfd=True, hold_time=240, graceful_restart=False, pops=3):
+    """`split` has the announcing and the serving done by two processes, which only `cbpop` knows a difference of."""
+
+    def __init__(
+        self, directory, pop=BirdPoP, bridged=False, bfd=True, hold_time=240, graceful_restart=False, split=False, pops=3
+    ):
         global _made
         _made += 1
         self.tag = f"any{os.getpid() % 10000}x{_made}"
         self.directory = Path(directory)
         self.bridged, self.bfd, self.hold_time, self.graceful_restart = bridged, bfd, hold_time, graceful_restart
-        self.make, self.count = pop, pops
+        self.make, self.count, self.split = pop, pops, split
         self.stack = contextlib.ExitStack()
         self.probes = None
 
@@ -334,7 +394,7 @@ protocol direct {{ ipv4; }}
             self.pops[pop].start()
         self.routers = {router: self._router(router) for router in (1, 2)}
         for router in (1, 2):
-            wait_for(lambda: self.paths(router) == self.count, 40, f"{self.count} paths at r{router}")
+            wait_for(lambda: self.paths(router) == self.count, 60, f"{self.count} paths at r{router}")
         if self.bfd:
             wait_for(lambda: all(self._bfd_is_fast(router) for router in (1, 2)), 30, "BFD at its pace")
 
@@ -456,7 +516,7 @@ SCENARIOS = {
     "silent black hole": ({"bridged": True}, lambda lab, pop: lab.black_hole(pop), 2),
     "silent black hole, no BFD, hold time 3 s": (
         {"bridged": True, "bfd": False, "hold_time": 3}, lambda lab, pop: lab.black_hole(pop), 6),
-    "service dead, daemon alive": ({}, lambda lab, pop: lab.pops[pop].kill_service(), 4),
+    "service dead, daemon alive": ({"split": True}, lambda lab, pop: lab.pops[pop].kill_service(), 4),
     "daemon killed, graceful restart, BFD": (
         {"graceful_restart": True}, lambda lab, pop: lab.pops[pop].kill(), 4),
     "drain": ({}, lambda lab, pop: lab.pops[pop].drain(), 6),

@@ -1,4 +1,4 @@
-"""Milliseconds without an answer when the PoP of an anycast address dies: Benchmarks/failover.py [--runs N] [--pop bird]
+"""Milliseconds without an answer when the PoP of an anycast address dies: Benchmarks/failover.py [--runs N] [--pop NAME]...
 
 Each scenario of anycast.py in a laboratory of its own, as often as asked for; prints the median, the worst and how many
 probes of one each 2 ms were lost in the median run, as a table of Markdown.
@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "Tests")]
 import anycast
 
-POPS = {"bird": anycast.BirdPoP}
+POPS = {"bird": anycast.BirdPoP, "cbpop": anycast.CloudBridgePoP}
 
 
 def main():

@@ -81,7 +81,7 @@ public struct PointOfPresence: Service {
       let serving = try await serve(
         on: rings, qlogs, pages, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
-      try await waitAndDrain(serving, limits, counters)
+      try await waitAndDrain(serving, identity, limits, counters)
       return
     }
 
@@ -112,7 +112,7 @@ public struct PointOfPresence: Service {
       let serving = try await serve(
         on: rings, qlogs, pages, identity: identity, keyFile: certificate.keyFile.path,
         issuers: TrustedIssuers(profiles), limits: limits, counters: counters, ready: ready)
-      try await waitAndDrain(serving, limits, counters)
+      try await waitAndDrain(serving, identity, limits, counters)
       await dns.stop()
       group.cancelAll()
     }
@@ -191,12 +191,14 @@ public struct PointOfPresence: Service {
   }
 
   private func waitAndDrain(
-    _ endpoints: [QUICEndpoint], _ limits: TunnelLimits, _ counters: RequestCounters
+    _ endpoints: [QUICEndpoint], _ identity: TLSIdentity, _ limits: TunnelLimits, _ counters: RequestCounters
   ) async throws {
     // Announced when there is something to come to.
     let routing: Routing?
     do {
-      routing = try await Routing.start(settings.bgp, logger: logger)
+      let bound = await endpoints.first?.localAddresses ?? []
+      let listeners = bound.filter { address in settings.listen.contains { $0.ip == address.ip } }
+      routing = try await Routing.start(settings.bgp, listeners: listeners, identity: identity, logger: logger)
     } catch {
       for endpoint in endpoints { await endpoint.stop() }
       throw error
@@ -256,12 +258,14 @@ public struct PointOfPresence: Service {
 public enum PoPStartError: Error, Hashable, Sendable, CustomStringConvertible {
   case cannotListen(String, String)
   case cannotListenForNeighbors(String)
+  case cannotListenForBFD(String)
   case noCertificate
   public var description: String {
     switch self {
     case .noCertificate: "no certificate: set tls.certificateFile and tls.privateKeyFile, or start with --dev"
     case .cannotListen(let address, let reason): "cannot listen on \(address) (UDP): \(reason)"
     case .cannotListenForNeighbors(let reason): "cannot listen on bgp.listen (TCP): \(reason)"
+    case .cannotListenForBFD(let reason): "cannot listen for BFD (UDP 3784): \(reason)"
     }
   }
 }

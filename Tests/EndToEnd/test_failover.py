@@ -22,25 +22,36 @@ def play(name, tmp_path, most, pop):
     assert result["gap"] <= most, result
 
 
-@pytest.mark.parametrize(
-    "name, most",
-    [
-        ("daemon killed", AT_ONCE),
-        ("link down", AT_ONCE),
-        ("link down behind a bridge", BY_BFD),
-        ("silent black hole", BY_BFD),
-        ("silent black hole, no BFD, hold time 3 s", BY_HOLD_TIMER),
-        ("daemon killed, graceful restart, BFD", BY_BFD),
-    ],
-)
+CASES = [
+    ("daemon killed", AT_ONCE),
+    ("link down", AT_ONCE),
+    ("link down behind a bridge", BY_BFD),
+    ("silent black hole", BY_BFD),
+    ("silent black hole, no BFD, hold time 3 s", BY_HOLD_TIMER),
+    ("daemon killed, graceful restart, BFD", BY_BFD),
+]
+
+
+@pytest.mark.parametrize("name, most", CASES)
 def test_the_laboratory_measures_bird_as_others_have(name, most, tmp_path):
     play(name, tmp_path, most, anycast.BirdPoP)
 
 
-def test_a_drain_of_bird_loses_nothing(tmp_path):
-    assert anycast.play("drain", tmp_path, anycast.BirdPoP)["lost"] == 0
+@pytest.mark.parametrize("name, most", CASES)
+def test_a_pop_that_dies_is_missed_no_longer_than_bird(name, most, tmp_path):
+    play(name, tmp_path, most, anycast.CloudBridgePoP)
+
+
+def test_a_dead_service_is_withdrawn(tmp_path):
+    """At the latest when two probes in a row have had no answer in 300 ms each, the first of them 200 ms later."""
+    play("service dead, daemon alive", tmp_path, 1_500, anycast.CloudBridgePoP)
 
 
 def test_nothing_but_a_health_check_sees_a_dead_service(tmp_path):
     """Why there is one: BIRD goes on announcing what nobody serves."""
     assert not anycast.play("service dead, daemon alive", tmp_path, anycast.BirdPoP)["recovered"]
+
+
+@pytest.mark.parametrize("pop", [anycast.BirdPoP, anycast.CloudBridgePoP])
+def test_a_drain_loses_nothing(pop, tmp_path):
+    assert anycast.play("drain", tmp_path, pop)["lost"] == 0

@@ -7,11 +7,11 @@ public import Wire
 public struct HealthCheck: Sendable {
   public struct Configuration: Hashable, Sendable {
     /// Between the beginnings of two probes, while all is as it was.
-    public var interval = Interval.seconds(1)
+    public var interval = Interval.milliseconds(200)
     /// The same while the last probe said otherwise than what holds, and before the first.
-    public var fastInterval = Interval.milliseconds(100)
+    public var fastInterval = Interval.milliseconds(50)
     /// A probe that has no answer by then is a bad one.
-    public var timeout = Interval.milliseconds(500)
+    public var timeout = Interval.milliseconds(300)
     public var rise = 3
     public var fall = 2
 

@@ -11,6 +11,8 @@ extension PoPSettings {
     public var announce: [IPPrefix]
     /// How long a stop waits between asking for other ways and taking the prefixes back (RFC 8326).
     public var shutdownDelay: Interval
+    public var health: Health
+    public var kernel: Kernel
     public var neighbors: [Neighbor]
 
     public struct Neighbor: Hashable, Sendable {
@@ -42,6 +44,10 @@ extension PoPSettings {
       public var restartTime: Interval?
       /// What the neighbor is to us (RFC 9234); nil offers no role.
       public var role: String?
+      /// The way to it is watched by BFD.
+      public var hasBFD: Bool
+      public var bfdInterval: Interval
+      public var bfdMultiplier: Int
 
       public var isIPv4Offered: Bool { families.isEmpty ? address.isIPv4 : families.contains("ipv4") }
       public var isIPv6Offered: Bool { families.isEmpty ? !address.isIPv4 : families.contains("ipv6") }
@@ -65,6 +71,7 @@ extension PoPSettings {
         "shutdownDelay", .duration(.zero...(.seconds(3600))), default: "2s",
         "At a stop, the prefixes are first announced as going away (GRACEFUL_SHUTDOWN, RFC 8326), and so long after taken "
           + "back."),
+      BGP.healthSection, BGP.kernelSection,
       .sections(
         "neighbors", example: [["name": "tor1", "address": "192.0.2.254", "remoteAS": "65001"]], commentedOut: true,
         "The routers to announce to.", neighborKeys),
@@ -103,6 +110,13 @@ extension PoPSettings {
     .value(
       "role", .choice(["provider", "customer", "peer", "route-server", "route-server-client"]), example: "provider",
       "What the neighbor is to this PoP (RFC 9234). Without it, no role is offered."),
+    .value(
+      "bfd", .boolean, default: "false",
+      "Watch the way to it by BFD (RFC 5880), and end the session at once when it is dead."),
+    .value(
+      "bfdInterval", .duration(.milliseconds(10)...(.seconds(60))), default: "50ms",
+      "How often either side sends; the slower one decides."),
+    .value("bfdMultiplier", .integer(1...50), default: "3", "So many missed in a row are too many."),
   ]
 }
 
@@ -115,6 +129,8 @@ extension PoPSettings.BGP {
       IPPrefix(text) ?? IPAddress(text).flatMap { IPPrefix($0, length: $0.bitWidth) }
     }
     shutdownDelay = settings.interval("bgp.shutdownDelay")
+    health = Health(settings)
+    kernel = Kernel(settings)
     neighbors = (0..<settings.sectionCount("bgp.neighbors")).map { Neighbor(settings, "bgp.neighbors[\($0)]") }
   }
 
@@ -179,5 +195,8 @@ extension PoPSettings.BGP.Neighbor {
     sendHoldTime = settings.text("\(path).sendHoldTime").flatMap { Interval(settingsText: $0) }
     restartTime = settings.text("\(path).restartTime").flatMap { Interval(settingsText: $0) }
     role = settings.text("\(path).role")
+    hasBFD = settings.boolean("\(path).bfd")
+    bfdInterval = settings.interval("\(path).bfdInterval")
+    bfdMultiplier = settings.integer("\(path).bfdMultiplier")
   }
 }

@@ -1,7 +1,11 @@
+import BFD
 import BGP
 import CBActors
+import Health
 import Identity
 import Logging
+import Netlink
+import QUICTLS
 import Ring
 import Wire
 
@@ -10,38 +14,107 @@ import Wire
 struct Routing {
   private let ring: RingExecutor
   private let speaker: BGPSpeaker
+  private let watch: NetworkWatch
+  private let bfd: BFDSpeaker?
+  private let health: ServiceHealth?
+  private let kernel: KernelRoutes?
   private let settings: PoPSettings.BGP
   private let logger: Logger
 
-  /// Begins to listen and to connect. Nil without neighbors.
-  static func start(_ settings: PoPSettings.BGP, logger: Logger) async throws -> Routing? {
+  /// Begins to listen and to connect. Nil without neighbors. Prefixes are announced from when the service is healthy on.
+  ///
+  /// - Parameters:
+  ///   - listeners: the PoP's own, whose answers its health is judged by.
+  ///   - identity: the certificate that they show.
+  static func start(
+    _ settings: PoPSettings.BGP, listeners: [SocketAddress], identity: TLSIdentity, logger: Logger
+  ) async throws -> Routing? {
     guard !settings.neighbors.isEmpty, let identifier = settings.routerID else { return nil }
     let neighbors = try settings.neighbors.map {
       try BGPSession.Neighbor($0, localAS: settings.localAS, identifier: identifier)
     }
     let ring = RingExecutor()
     try ring.start(name: "bgp")
+    do {
+      return try await start(settings, listeners, identity, neighbors, identifier, on: ring, logger)
+    } catch {
+      await ring.shutdown()
+      throw error
+    }
+  }
+
+  private static func start(
+    _ settings: PoPSettings.BGP, _ listeners: [SocketAddress], _ identity: TLSIdentity,
+    _ neighbors: [BGPSession.Neighbor], _ identifier: IPv4Address, on ring: RingExecutor, _ logger: Logger
+  ) async throws -> Routing {
+    let watch = NetworkWatch(ring: ring, logger: logger)
+    try await watch.start()
+    let bfd = neighbors.contains { $0.bfd != nil } ? BFDSpeaker(ring: ring, logger: logger) : nil
+    do { try await bfd?.start() } catch { throw PoPStartError.cannotListenForBFD("\(error)") }
+    var forwarding: BGPSpeaker.Forwarding?
+    if settings.kernel.isOn {
+      var configuration = KernelRoutes.Configuration()
+      configuration.routes.tables = [settings.kernel.table]
+      configuration.routes.origin = RouteOrigin(rawValue: settings.kernel.origin)
+      let kernel = KernelRoutes(ring: ring, configuration, watch: watch, logger: logger)
+      try await kernel.start()
+      forwarding = BGPSpeaker.Forwarding(
+        kernel, table: settings.kernel.table, metric: settings.kernel.metric, paths: settings.kernel.paths)
+    }
     let speaker = BGPSpeaker(
       ring: ring, localAS: settings.localAS, identifier: identifier, neighbors: neighbors,
-      seed: SystemEntropy.shared.nextUInt64(), logger: logger)
-    for prefix in settings.announce { await speaker.announce(prefix) }
+      seed: SystemEntropy.shared.nextUInt64(), bfd: bfd, forwarding: forwarding, logger: logger)
+    await watch.observe { change in
+      guard case .link(let link, isUsable: false) = change else { return }
+      // All of these live on one ring, and are called on its thread.
+      let networks = watch.assumeIsolated { $0.networks }
+      for neighbor in neighbors where networks.interface(toward: neighbor.address.ip) == link.index {
+        bfd?.assumeIsolated { $0.pathFailed(neighbor.address.ip) }
+        speaker.assumeIsolated { $0.pathFailed(to: neighbor.address.ip) }
+      }
+    }
+    var health: ServiceHealth?
+    if settings.health.isOff {
+      for prefix in settings.announce { await speaker.announce(prefix) }
+    } else {
+      let service = try ServiceHealth(
+        settings.health, ring: ring, listeners: listeners, identity: identity, watch: watch, logger: logger
+      ) { state in
+        speaker.assumeIsolated { speaker in
+          for prefix in settings.announce {
+            if state.isAnnounced { speaker.announce(prefix) } else { speaker.withdraw(prefix) }
+          }
+        }
+      }
+      await service.monitor.start()
+      // Neighbors that kept our routes through a restart are not to hear an empty table first (RFC 4724 §4.1).
+      await service.monitor.untilAnnounced(atMost: .seconds(3))
+      health = service
+    }
     let addresses = settings.listen.filter { address in
       settings.neighbors.contains { $0.address.isIPv4 == address.ip.isIPv4 }
     }
     do {
       try await speaker.start(listening: addresses)
     } catch {
-      await ring.shutdown()
+      await health?.stop()
+      await bfd?.stop()
+      await watch.stop()
       throw PoPStartError.cannotListenForNeighbors("\(error)")
     }
-    return Routing(ring: ring, speaker: speaker, settings: settings, logger: logger)
+    return Routing(
+      ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, kernel: forwarding?.kernel,
+      settings: settings, logger: logger)
   }
 
   var lookingGlass: LookingGlass { LookingGlass(speaker: speaker) }
 
   /// Has traffic go elsewhere: first asks for it (RFC 8326), then takes the prefixes back.
   func drain() async {
-    guard await speaker.status().contains(where: { $0.state == .established }) else { return }
+    let isAnnounced = await health?.monitor.state.isAnnounced ?? true
+    // From here on the operator decides.
+    await health?.stop()
+    guard isAnnounced, await speaker.status().contains(where: { $0.state == .established }) else { return }
     var attributes = PathAttributes()
     attributes.communities = [.gracefulShutdown]
     // RFC 8326 §4.2: within the AS the preference says it, where the community may not be heard.
@@ -53,7 +126,11 @@ struct Routing {
 
   /// Ends the sessions, so that the neighbors hear why.
   func stop() async {
+    await health?.stop()
     await speaker.stop("the PoP stops")
+    await kernel?.stop()
+    await bfd?.stop()
+    await watch.stop()
     await ring.shutdown()
   }
 
@@ -76,6 +153,14 @@ struct Routing {
       metadata: [
         "destinations": "\(counts.destinations)", "routes": "\(counts.routes)",
         "attributeSets": "\(counts.attributeSets)",
+      ])
+    guard let kernel = await kernel?.status() else { return }
+    logger.notice(
+      "kernel routes",
+      metadata: [
+        "wanted": "\(kernel.counts.wanted)", "stale": "\(kernel.counts.stale)", "refused": "\(kernel.counts.refused)",
+        "conflicts": "\(kernel.counts.conflicts)", "nextHops": "\(kernel.nextHopObjects)",
+        "last": "\(kernel.lastRefusal.map { "\($0)" } ?? "-")",
       ])
   }
 }
@@ -107,6 +192,13 @@ extension BGPSession.Neighbor {
       }
     }
     passesOn = settings.isTransit
+    if settings.hasBFD {
+      var configuration = BFD.Session.Configuration()
+      configuration.desiredMinTxInterval = settings.bfdInterval
+      configuration.requiredMinRxInterval = settings.bfdInterval
+      configuration.detectMultiplier = UInt8(clamping: settings.bfdMultiplier)
+      bfd = configuration
+    }
     maximumPrefixes = settings.maximumPrefixes == 0 ? nil : settings.maximumPrefixes
     protection.isFromNextHopOnly = settings.hasTTLSecurity
     if let file = settings.passwordFile {

@@ -1,0 +1,63 @@
+public import Logging
+public import QUIC
+public import QUICTLS
+public import Ring
+public import Wire
+
+/// Asks a QUIC listener for a whole handshake, as a client would: nothing less shows that it serves.
+public actor HandshakeProbe {
+  public nonisolated let ring: RingExecutor
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
+
+  private let tls: ClientTLSContext
+  private let configuration: QUIC.Configuration
+  private let logger: Logger
+  private var endpoints: [Bool: QUICEndpoint] = [:]
+
+  /// - Parameters:
+  ///   - timeout: for one handshake.
+  ///   - tls: knows the listener by its key, or by a certificate for its address: no name is asked for.
+  public init(
+    ring: RingExecutor, _ configuration: QUIC.Configuration, timeout: Interval, tls: ClientTLSContext, logger: Logger
+  ) {
+    self.ring = ring
+    self.tls = tls
+    self.logger = logger
+    var configuration = configuration
+    configuration.handshakeTimeout = timeout
+    self.configuration = configuration
+  }
+
+  /// True when the handshake has been completed, and closes the connection.
+  public func isAnswered(by address: SocketAddress) async -> Bool {
+    do {
+      let endpoint = try await endpoint(isIPv4: address.ip.isIPv4)
+      let session = try await endpoint.connect(
+        to: address, tls: RingBound(tls.makeSession(serverName: "\(address.ip)")), delegate: nil)
+      defer { Task { await session.close() } }
+      try await session.ready()
+      return true
+    } catch {
+      logger.debug("no handshake", metadata: ["address": "\(address)", "error": "\(error)"])
+      return false
+    }
+  }
+
+  public func stop() async {
+    for endpoint in endpoints.values { await endpoint.stop() }
+    endpoints = [:]
+  }
+
+  private func endpoint(isIPv4: Bool) async throws -> QUICEndpoint {
+    if let known = endpoints[isIPv4] { return known }
+    let endpoint = QUICEndpoint(ring: ring, configuration: configuration, acceptance: nil, logger: logger)
+    endpoints[isIPv4] = endpoint
+    do {
+      _ = try await endpoint.start(on: SocketAddress(isIPv4 ? .v4(.any) : .v6(.any), port: 0))
+    } catch {
+      endpoints[isIPv4] = nil
+      throw error
+    }
+    return endpoint
+  }
+}

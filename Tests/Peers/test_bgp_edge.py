@@ -1,0 +1,142 @@
+"""cbpop beside BIRD where BGP meets the machine: BFD, links, the kernel's routes, and the health of the service."""
+
+import json
+import time
+
+import pytest
+from routers import Bird, Lab, mark, need, run, wait_state
+
+from conftest import wait_until
+
+OURS = "198.51.100.0/24"
+
+
+class WatchedBird(Bird):
+    """BIRD with BFD."""
+
+    def start(self):
+        return super().start("bfd on;")
+
+    def _write(self, *arguments):
+        super()._write(*arguments)
+        with self.config.open("a") as config:
+            config.write('protocol bfd { interface "*" { min rx interval 50 ms; min tx interval 50 ms; multiplier 3; }; }')
+
+
+@pytest.fixture
+def lab(tmp_path):
+    need("bird", "birdc")
+    lab = Lab(tmp_path)
+    yield lab
+    lab.close()
+
+
+def start(lab, *routers, bgp="", **settings):
+    entries = "".join(lab.neighbor(router, **settings) for router in routers)
+    pop = lab.start_pop(f"  announce: [{OURS}]\n  shutdownDelay: 1s\n{bgp}  neighbors:\n{entries}")
+    for router in routers:
+        wait_state(pop, router, "Established")
+    return pop
+
+
+def kernel(lab, *words, family="-4"):
+    """The routes that the PoP's kernel has, each as (destination, set of gateways)."""
+    text = run("ip", "-j", family, "-n", lab.space, "route", "show", *words)
+    found = {}
+    for route in json.loads(text or "[]"):
+        hops = route.get("nexthops", [route])
+        found[route["dst"]] = {hop.get("gateway") for hop in hops}
+    return found
+
+
+# ---- BFD
+
+
+def bfd_is_fast(bird):
+    sessions = [line.split() for line in bird.ask("show bfd sessions").splitlines() if " Up " in line]
+    return bool(sessions) and float(sessions[0][-1]) < 0.2
+
+
+def test_a_router_that_freezes_is_given_up_by_bfd(lab):
+    bird = WatchedBird(lab).start()
+    pop = start(lab, bird, bfd="true", holdTime="90s")
+    wait_until(lambda: bfd_is_fast(bird), what="BFD at its pace")
+    since = mark(pop)
+    began = time.monotonic()
+    bird.pause()
+    assert "BFD Down" in wait_state(pop, bird, "Idle", since, 3)
+    assert time.monotonic() - began < 0.6
+    bird.resume()
+    wait_state(pop, bird, "Established", since, 30)
+
+
+def test_a_link_that_goes_is_given_up_at_once(lab):
+    bird = Bird(lab).start()
+    pop = start(lab, bird, holdTime="90s")
+    since = mark(pop)
+    began = time.monotonic()
+    # Our own end: of the other end's carrier the kernel tells once a second where the two have the same index.
+    run("ip", "-n", lab.space, "link", "set", f"to{bird.link}", "down")
+    assert "BFD Down" in wait_state(pop, bird, "Idle", since, 3)
+    assert time.monotonic() - began < 0.5
+
+
+# ---- The kernel's routes
+
+
+def test_what_routers_announce_is_forwarded(lab):
+    statics = ["203.0.113.0/24", "192.0.2.128/25"]
+    one = Bird(lab).start(routes4=statics)
+    two = Bird(lab).start(routes4=[statics[0]])
+    run("ip", "-n", lab.space, "route", "add", "192.0.2.0/25", "via", one.address, "metric", 32)
+    pop = start(lab, one, two, bgp="  kernel:\n    on: true\n")
+    both = {statics[0]: {one.address, two.address}, statics[1]: {one.address}}
+    wait_until(lambda: kernel(lab, "proto", 203) == both, what="both routes")
+    two.kill()
+    wait_until(lambda: kernel(lab, "proto", 203)[statics[0]] == {one.address}, 3, "the way that is left")
+    two.start(routes4=[statics[0]], fresh=False)
+    wait_until(lambda: kernel(lab, "proto", 203) == both, 30, "both ways again")
+
+    # Killed, it leaves the routes, and takes them over when it is back.
+    pop.kill()
+    assert kernel(lab, "proto", 203) == both
+    pop.start()
+    for router in (one, two):
+        wait_state(pop, router, "Established")
+    wait_until(lambda: kernel(lab, "proto", 203) == both, 30, "the routes of the new run")
+    # Stopped by will, it takes them with it, and nothing of others'.
+    pop.stop()
+    assert kernel(lab, "proto", 203) == {}
+    assert kernel(lab, "192.0.2.0/25") == {"192.0.2.0/25": {one.address}}
+
+
+def test_routes_of_ipv6_are_forwarded(lab):
+    bird = Bird(lab).start(routes6=["2001:db8:200::/48"], channels="ipv6", six=True)
+    start(
+        lab, bird, six=True, address=f"'{bird.address6}'", families="[ipv6]", bgp="  kernel:\n    on: true\n    table: 1000\n"
+    )
+    wait_until(
+        lambda: kernel(lab, "table", 1000, family="-6") == {"2001:db8:200::/48": {bird.address6}}, what="the route of IPv6"
+    )
+
+
+# ---- Health
+
+
+def test_a_prefix_is_announced_only_while_the_listener_answers(lab):
+    bird = Bird(lab).start()
+    drain = lab.directory / "drain"
+    pop = start(lab, bird, bgp=f"  health:\n    drainFile: {drain}\n    interval: 200ms\n    recoveryDelay: 500ms\n")
+    wait_until(lambda: bird.route(OURS), what="our route")
+    drain.touch()
+    wait_until(lambda: bird.route(OURS) is None, 3, "the withdrawal")
+    drain.unlink()
+    wait_until(lambda: bird.route(OURS), 5, "our route again")
+    assert bird.is_up()
+
+
+def test_nothing_is_announced_that_nobody_serves(lab):
+    bird = Bird(lab).start()
+    start(lab, bird, bgp='  health:\n    addresses: ["127.0.0.1:9"]\n')
+    time.sleep(1)
+    assert bird.is_up() and bird.route(OURS) is None
