@@ -80,11 +80,11 @@ def flood(tool, kind, speaker_type, passed_on):
             idle = memory(pid)
             collector = None
             if passed_on:
-                command = base(tool, links[1]) + ["--collect", 10**9, "--timeout", 25, "--json", f"{directory}/second"]
+                command = base(tool, links[1]) + ["--collect", 10**9, "--timeout", 60, "--json", f"{directory}/second"]
                 collector = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 time.sleep(1)
             command = base(tool, links[0]) + [*kind, "--pid", pid, "--withdraw", "--json", f"{directory}/first"]
-            subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=240)
+            subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=600)
             result = json.loads((Path(directory) / "first").read_text())
             if collector:
                 collector.wait(120)

@@ -35,6 +35,10 @@ struct PrefixTrieTests {
       #expect(trie.number(key[0], UInt8(key[1])) == number)
       #expect(trie.prefix(number) == (key[0], UInt8(key[1])))
     }
+    let keys = model.keys.map { PrefixTrie<UInt32>.Key($0[0], UInt8($0[1])) }
+    var approached: [Int] = []
+    keys.withUnsafeBufferPointer { trie.approach($0) { approached.append($0) } }
+    #expect(approached == keys.map { trie.number($0.bits, $0.length) })
     var walked: [[UInt32]] = []
     trie.forEach(within: 0, 0) {
       let prefix = trie.prefix($0)

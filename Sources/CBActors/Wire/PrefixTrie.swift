@@ -45,10 +45,11 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
     @inlinable var index: Int { Int(raw & 0x7fff_ffff) }
   }
 
-  @usableFromInline struct Key: Sendable {
-    @usableFromInline var bits: Bits
-    @usableFromInline var length: UInt8
-    @inlinable init(_ bits: Bits, _ length: UInt8) {
+  /// A prefix as it is looked for: bits beyond its length are clear.
+  public struct Key: Sendable {
+    public var bits: Bits
+    public var length: UInt8
+    @inlinable public init(_ bits: Bits, _ length: UInt8) {
       self.bits = bits
       self.length = length
     }

@@ -83,6 +83,33 @@ public struct NLRI {
     }
   }
 
+  /// Prefixes that are worked on together.
+  static var group: Int { 16 }
+
+  /// The same in groups of up to ``group``, with their path identifiers beside them.
+  @inline(__always)
+  func forEachGroup<Bits: PrefixBits>(
+    _ type: Bits.Type, _ body: (UnsafeBufferPointer<PrefixTrie<Bits>.Key>, UnsafeBufferPointer<UInt32>) -> Void
+  ) {
+    withUnsafeTemporaryAllocation(of: PrefixTrie<Bits>.Key.self, capacity: Self.group) { keys in
+      withUnsafeTemporaryAllocation(of: UInt32.self, capacity: Self.group) { identifiers in
+        var count = 0
+        forEach(Bits.self) { bits, length, identifier in
+          (keys.baseAddress! + count).initialize(to: .init(bits, length))
+          (identifiers.baseAddress! + count).initialize(to: identifier)
+          count += 1
+          if count == Self.group {
+            body(UnsafeBufferPointer(keys), UnsafeBufferPointer(identifiers))
+            count = 0
+          }
+        }
+        if count > 0 {
+          body(UnsafeBufferPointer(rebasing: keys[..<count]), UnsafeBufferPointer(rebasing: identifiers[..<count]))
+        }
+      }
+    }
+  }
+
   /// The prefixes, for tests and logs.
   public var prefixes: [IPPrefix] {
     var found: [IPPrefix] = []

@@ -267,16 +267,24 @@ public struct RIB: ~Copyable {
   private mutating func announce(_ nlri: NLRI, _ id: AttributeTable.ID, from peer: PeerID) {
     var added = 0
     if nlri.family == .ipv4Unicast {
-      nlri.forEach(UInt32.self) { bits, length, identifier in
-        attributes.retain(id)
-        let change = ipv4.announce(bits, length, identifier: identifier, from: peer, id, &attributes, peers)
-        if change == .added { added += 1 }
+      nlri.forEachGroup(UInt32.self) { keys, identifiers in
+        ipv4.approach(keys)
+        for (key, identifier) in zip(keys, identifiers) {
+          attributes.retain(id)
+          let change = ipv4.announce(
+            key.bits, key.length, identifier: identifier, from: peer, id, &attributes, peers)
+          if change == .added { added += 1 }
+        }
       }
     } else {
-      nlri.forEach(UInt128.self) { bits, length, identifier in
-        attributes.retain(id)
-        let change = ipv6.announce(bits, length, identifier: identifier, from: peer, id, &attributes, peers)
-        if change == .added { added += 1 }
+      nlri.forEachGroup(UInt128.self) { keys, identifiers in
+        ipv6.approach(keys)
+        for (key, identifier) in zip(keys, identifiers) {
+          attributes.retain(id)
+          let change = ipv6.announce(
+            key.bits, key.length, identifier: identifier, from: peer, id, &attributes, peers)
+          if change == .added { added += 1 }
+        }
       }
     }
     peers[peer.index].pathCount += added
@@ -287,14 +295,18 @@ public struct RIB: ~Copyable {
     if let rules = nlri.flows { return withdraw(rules, from: peer) }
     var removed = 0
     if nlri.family == .ipv4Unicast {
-      nlri.forEach(UInt32.self) { bits, length, identifier in
-        if ipv4.withdraw(bits, length, identifier: identifier, from: peer, &attributes, peers) == .removed {
+      nlri.forEachGroup(UInt32.self) { keys, identifiers in
+        ipv4.approach(keys)
+        for (key, identifier) in zip(keys, identifiers)
+        where ipv4.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers) == .removed {
           removed += 1
         }
       }
     } else {
-      nlri.forEach(UInt128.self) { bits, length, identifier in
-        if ipv6.withdraw(bits, length, identifier: identifier, from: peer, &attributes, peers) == .removed {
+      nlri.forEachGroup(UInt128.self) { keys, identifiers in
+        ipv6.approach(keys)
+        for (key, identifier) in zip(keys, identifiers)
+        where ipv6.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers) == .removed {
           removed += 1
         }
       }

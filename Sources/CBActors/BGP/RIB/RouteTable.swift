@@ -38,6 +38,8 @@ struct RouteTable<Bits: PrefixBits> {
   private(set) var paths: ContiguousArray<RoutePath> = []
   private var freePaths: ContiguousArray<UInt32> = []
   private var decision = DecisionProcess()
+  /// Of no meaning: what was only looked at is not looked at in vain.
+  private var nearness: UInt32 = 0
   /// By peer; nil without a session that has negotiated the family.
   var outputs: ContiguousArray<AdjRIBOut?> = []
   /// Nil where nobody forwards by this table.
@@ -60,6 +62,16 @@ struct RouteTable<Bits: PrefixBits> {
   }
 
   // MARK: Routes in
+
+  /// Brings near what several prefixes are about to ask for.
+  mutating func approach(_ keys: UnsafeBufferPointer<PrefixTrie<Bits>.Key>) {
+    guard keys.count > 1 else { return }
+    var seen: UInt32 = 0
+    trie.approach(keys) { number in
+      seen ^= destinations[number].first
+    }
+    nearness ^= seen
+  }
 
   /// Puts a route into a peer's Adj-RIB-In and decides anew. Takes over one hold on `attributes`.
   ///
