@@ -517,6 +517,8 @@ SCENARIOS = {
     "silent black hole, no BFD, hold time 3 s": (
         {"bridged": True, "bfd": False, "hold_time": 3}, lambda lab, pop: lab.black_hole(pop), 6),
     "service dead, daemon alive": ({"split": True}, lambda lab, pop: lab.pops[pop].kill_service(), 4),
+    "service dead, daemon alive, graceful restart": (
+        {"split": True, "graceful_restart": True}, lambda lab, pop: lab.pops[pop].kill_service(), 4),
     "daemon killed, graceful restart, BFD": (
         {"graceful_restart": True}, lambda lab, pop: lab.pops[pop].kill(), 4),
     "drain": ({}, lambda lab, pop: lab.pops[pop].drain(), 6),
