@@ -234,6 +234,9 @@ private func document(_ line: String) throws -> [String: Any] {
     #expect(line(.stateChanged(.disconnected, pop: nil), .disconnecting) == nil)
     #expect(line(.connectionLost(reason: "idle time-out"), .connected) == "● connection lost: idle time-out")
     #expect(
+      line(.moved(from: "192.0.2.1", to: "198.51.100.7"), .connected)
+        == "● the network has changed: at 198.51.100.7 now (before: 192.0.2.1), tunnels go on")
+    #expect(
       line(.reconnecting(seconds: 1.25, attempt: 2, reason: "no answer"), .reconnecting)
         == "● attempt 2 in 1.2 s (no answer)")
     #expect(line(.tunnelClosed(name: "dns", reason: "target gone"), .connected) == "● tunnel dns closed: target gone")

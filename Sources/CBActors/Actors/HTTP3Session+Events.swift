@@ -27,6 +27,7 @@ extension HTTP3Session {
       case .pathChanged(let path):
         choose(path.local)
         if role == .client { endpoint.assumeIsolated { $0.expectResets(from: path.remote, for: self) } }
+        pathChanged()
       case .streamFinished(let stream):
         http.handle(event, on: &quic)
         finishedWriting(stream)
@@ -150,6 +151,7 @@ extension HTTP3Session {
     for waiter in closedWaiters { waiter.resume() }
     closedWaiters = []
     wakeGoingAwayWaiters()
+    wakeMovedWaiters()
     shutdownTimer?.cancel()
     shutdownTimer = nil
     delegate?.session(self, closed: reason)

@@ -21,7 +21,7 @@ public actor HTTP3Session {
   var http: HTTP3.Connection
   let endpoint: QUICEndpoint
   /// That of the active path first.
-  private var sockets: [UDPSocket]
+  var sockets: [UDPSocket]
   private let maximumSegments: Int
   var delegate: (any HTTP3SessionDelegate)?
   var handlers: [StreamID: BoundStream] = [:]
@@ -36,6 +36,8 @@ public actor HTTP3Session {
   let remembered: HTTP3.Settings?
   var readyWaiters: [CheckedContinuation<Void, any Error>] = []
   var closedWaiters: [CheckedContinuation<Void, Never>] = []
+  var movedWaiters: [CheckedContinuation<Void, Never>] = []
+  var whereabouts = Whereabouts()
   var shutdown = Shutdown.none
   var shutdownTimer: RingTimer?
   var goingAwayWaiters: [CheckedContinuation<Void, Never>] = []
@@ -118,13 +120,15 @@ public actor HTTP3Session {
       var produced: Transmission?
       let hadSlot = sockets[0].withSharedSendBuffer { buffer in
         produced = quic.transmit(into: buffer, maxSegments: maximumSegments, now: now)
-        return produced.map { (UDPSend($0), sender(from: $0.path.local)) }
+        return produced.map { (send(of: $0), sender(from: $0.path.local)) }
       }
       guard hadSlot else {
         blocked = true
         break sending
       }
-      if produced == nil { break sending }
+      guard let produced else { break sending }
+      let refused = sender(from: produced.path.local).takeRefusedSize()
+      if refused > 0 { quic.datagramRefused(size: refused, on: produced.path, now: now) }
     }
     // A write may have found room only now, and sending may have ended the connection.
     deliverEvents()
@@ -178,7 +182,7 @@ public actor HTTP3Session {
     return true
   }
 
-  /// The path that packets take now.
+  /// The path that packets take now. Its local address is that of the socket.
   public var path: Path { quic.path }
 
   private func timerFired() {

@@ -89,16 +89,48 @@ public actor QUICEndpoint {
   /// What was left goes on receiving for ``abandonPeriod``, and as long as a connection found no better way.
   @discardableResult
   public func move(to address: SocketAddress) throws -> Int {
-    guard acceptance == nil, !sockets.isEmpty else { throw QUICEndpointError.notStarted }
-    let socket = try UDPSocket(on: ring, bind: address, options: .endpoint, delegate: self)
-    sockets.insert(socket, at: 0)
+    let socket = try openAnother(on: address)
     var moved = 0
     for session in sessions.values {
       let shared = RingBound(socket)
       if session.assumeIsolated({ $0.move(to: shared) }) { moved += 1 }
     }
-    scheduleAbandonment()
     return moved
+  }
+
+  /// The machine's addresses or routes may have changed: a client's connections whose packets would leave from another
+  /// address now go there, at once where their own is gone, and where it is not, as soon as they are seen to work there.
+  /// Sockets bound to one address of the machine stay where they were put. Returns how many go.
+  ///
+  /// - Parameter isSettled: no more changes are expected now. Before that nothing new is tried.
+  @discardableResult
+  public func followNetwork(isSettled: Bool) throws -> Int {
+    guard acceptance == nil, let local = sockets.first?.localAddress, local.ip.isUnspecified else { return 0 }
+    var changes: [(session: HTTP3Session, change: HTTP3Session.NetworkChange)] = []
+    for session in sessions.values {
+      let change = session.assumeIsolated { $0.networkChange(isSettled) }
+      if change != .none { changes.append((session, change)) }
+    }
+    guard !changes.isEmpty else { return 0 }
+    let socket = try openAnother(on: SocketAddress(local.ip, port: 0))
+    var going = 0
+    for (session, change) in changes {
+      let shared = RingBound(socket)
+      if session.assumeIsolated({ $0.follow(change, to: shared) }) { going += 1 }
+    }
+    return going
+  }
+
+  /// Sockets of a client whose network changes again and again.
+  private static let mostSockets = 8
+
+  private func openAnother(on address: SocketAddress) throws -> UDPSocket {
+    guard acceptance == nil, !sockets.isEmpty else { throw QUICEndpointError.notStarted }
+    if sockets.count >= Self.mostSockets { abandonSockets() }
+    let socket = try UDPSocket(on: ring, bind: address, options: .endpoint, delegate: self)
+    sockets.insert(socket, at: 0)
+    scheduleAbandonment()
+    return socket
   }
 
   /// Longer than it takes to give up the validation of a path.
@@ -181,6 +213,7 @@ public actor QUICEndpoint {
     sessions[ObjectIdentifier(session)] = session
     core.add(peer: remote, session)
     session.assumeIsolated {
+      $0.whereabouts.source = RouteWatch.source(towards: remote)
       $0.setDelegate(delegate)
       $0.markDirty()
     }

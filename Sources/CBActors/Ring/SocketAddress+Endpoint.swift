@@ -9,7 +9,7 @@ extension cb_endpoint {
   init(_ ip: IPAddress, port: UInt16 = 0, scope: UInt32 = 0) {
     switch ip {
     case .v4(let four):
-      self.init(high: 0, low: UInt64(four.rawValue), scope: 0, port: port, family: 4)
+      self.init(high: 0, low: UInt64(four.rawValue), scope: scope, port: port, family: 4)
     case .v6(let six):
       self.init(high: six.high, low: six.low, scope: scope, port: port, family: 6)
     }

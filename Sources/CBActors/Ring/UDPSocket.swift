@@ -35,6 +35,7 @@ public final class UDPSocket {
   private let buffers: BufferGroup
   private let receive = ReceiveOperation()
   let parked = ParkedTrain()
+  var refusedSize = 0
   private var batchEndAsked = false
   private var mustArm = false
   private var writableOwed = false
@@ -234,6 +235,14 @@ public final class UDPSocket {
 
   @usableFromInline
   func returnSendBuffer() { ring.sendScratchLent = false }
+
+  /// Bytes of the shortest datagram of the last train that never left, because it is longer than the link allows (EMSGSIZE);
+  /// 0 when none was, and until the next is. What had waited for room in the socket's buffer is lost like any other.
+  @inline(__always)
+  public func takeRefusedSize() -> Int {
+    defer { refusedSize = 0 }
+    return refusedSize
+  }
 
   // MARK: Closing
 

@@ -46,8 +46,10 @@ public struct UDPSend: Sendable {
   public var segmentSize: Int
   /// Nil only on a connected socket.
   public var destination: SocketAddress?
-  /// The address to send from; nil lets the kernel choose. An IPv6 link-local one needs `sourceScopeID`.
+  /// The address to send from; nil lets the kernel choose.
   public var source: IPAddress?
+  /// The interface to leave by, whatever the routes say, beside a `source`; 0 leaves it to them. An IPv6 link-local source
+  /// needs it.
   public var sourceScopeID: UInt32 = 0
   /// The two ECN bits (RFC 3168 §5).
   public var ecn: UInt8

@@ -59,6 +59,7 @@ extension UDPSocket {
     var segmented = sendsTrains
     var refusal: Int?
     var retried = false
+    refusedSize = 0
     repeat {
       let piece = train.nextPiece(segmented: segmented)
       guard train.fill(ring.sendMessage, piece: piece, isIPv6: isIPv6) else {
@@ -87,6 +88,9 @@ extension UDPSocket {
         } else {
           // This datagram is lost; a shorter one behind it may still go.
           refusal = nil
+          if result == Int(-EMSGSIZE) {
+            refusedSize = refusedSize == 0 ? piece.count : min(refusedSize, piece.count)
+          }
           report(.system("sendmsg", Int32(truncatingIfNeeded: result)))
           train.dropFirst(piece.count)
         }

@@ -23,6 +23,9 @@ public enum ClientEvent: Hashable, Codable, Sendable {
   case connectionLost(reason: String)
   /// The PoP takes no new tunnels and a new connection is being opened; the tunnels that there are go on for a while.
   case popLeaving(pop: String)
+  /// The machine is on another network, and the connection goes on from there with all its tunnels. Both are addresses
+  /// of the machine.
+  case moved(from: String, to: String)
   /// The next attempt begins after `seconds`; `attempt` counts from 1 since the loss.
   case reconnecting(seconds: Double, attempt: Int, reason: String)
   case tunnelOpened(name: String, listen: String, target: String)

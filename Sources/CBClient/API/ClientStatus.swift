@@ -34,6 +34,11 @@ public enum ConnectionState: String, Codable, Sendable, CaseIterable {
 public struct ConnectionStatus: Hashable, Codable, Sendable {
   public var pop: String
   public var address: String
+  /// Where packets leave from, and how often that, or the PoP's address, has changed since the connection began.
+  public var localAddress: String?
+  public var migrations: UInt64
+  /// The machine has a way to the PoP. Without one tunnels wait, until the connection's idle time-out.
+  public var hasNetwork: Bool
   public var connectedAt: Date
   /// `X25519MLKEM768`, `X25519` and the like; nil when unknown.
   public var keyExchange: String?
@@ -60,13 +65,18 @@ public struct ConnectionStatus: Hashable, Codable, Sendable {
   }
 
   public init(
-    pop: String, address: String, connectedAt: Date, keyExchange: String? = nil, cipher: String? = nil,
+    pop: String, address: String, localAddress: String? = nil, migrations: UInt64 = 0, hasNetwork: Bool = true,
+    connectedAt: Date,
+    keyExchange: String? = nil, cipher: String? = nil,
     resumption: Resumption = .none, congestion: String, smoothedRTTMilliseconds: Double, minimumRTTMilliseconds: Double,
     congestionWindowBytes: Int,
     mtuBytes: Int, bytesSent: UInt64, bytesReceived: UInt64, packetsLost: UInt64
   ) {
     self.pop = pop
     self.address = address
+    self.localAddress = localAddress
+    self.migrations = migrations
+    self.hasNetwork = hasNetwork
     self.connectedAt = connectedAt
     self.keyExchange = keyExchange
     self.cipher = cipher

@@ -71,6 +71,7 @@ actor CloudBridgeClient: ClientEngine {
       profile: profile, finder: finder, logger: log.logger("link"),
       token: { renew async throws(ClientError) in try await signIn.token(renew: renew) }, report: report)
     self.link = link
+    Task { for await _ in endpoints.networkChanges { await link.networkChanged() } }
     flows = Flows(link: link, report: report)
   }
 
@@ -134,7 +135,9 @@ actor CloudBridgeClient: ClientEngine {
   private func status(of connected: PoPLink.Connected) async -> ConnectionStatus {
     let statistics = await connected.session.statistics
     return ConnectionStatus(
-      pop: connected.name, address: "\(connected.candidate.address)", connectedAt: connected.since,
+      pop: connected.name, address: "\(connected.candidate.address)",
+      localAddress: await connected.session.localAddress.map { "\($0)" }, migrations: statistics.migrations,
+      hasNetwork: await connected.session.hasNetwork, connectedAt: connected.since,
       keyExchange: await connected.session.keyExchange, cipher: await connected.session.cipherSuite,
       resumption: await connected.session.resumption,
       congestion: profile.transport.congestion.rawValue,
@@ -297,6 +300,7 @@ extension ClientLog {
     switch event {
     case .stateChanged(let state, let pop): write(.notice, "link", state.rawValue + (pop.map { " (\($0))" } ?? ""))
     case .connectionLost: break
+    case .moved(let from, let to): write(.notice, "link", "the network has changed: at \(to) now, before at \(from)")
     case .popLeaving(let pop): write(.notice, "link", "\(pop) is going away: new tunnels open elsewhere")
     case .reconnecting(let seconds, let attempt, let reason):
       write(.info, "link", "attempt \(attempt) in \(String(format: "%.1f", seconds)) s: \(reason)")

@@ -16,6 +16,7 @@ actor PoPFinder {
   private let resolver: Resolver
   private let tls: ClientTLSContext
   private let endpoints: LocalEndpoints
+  private var systemServers: [SocketAddress]?
 
   init(profile: Profile, resolver: Resolver, tls: ClientTLSContext, endpoints: LocalEndpoints) {
     ring = resolver.ring
@@ -43,6 +44,7 @@ actor PoPFinder {
   /// What the profile and DNS name, best first. Throws ``ClientError`` of kind `noPoPReachable` when
   /// nothing is named.
   func candidates() async throws(ClientError) -> [Candidate] {
+    await followServers()
     var found: [Candidate] = []
     var failures: [String] = []
     for address in profile.pop.addresses {
@@ -75,6 +77,16 @@ actor PoPFinder {
         hint: "check pop.domain, pop.addresses and dns.servers of profile '\(profile.name)'")
     }
     return found
+  }
+
+  /// The system's DNS servers are those of the network that the machine is on.
+  private func followServers() async {
+    guard profile.dns.servers.isEmpty else { return }
+    let present = ResolvConf.ofSystem.servers
+    if present != systemServers {
+      if systemServers != nil { await resolver.setServers(present) }
+      systemServers = present
+    }
   }
 
   private func discover(_ domain: String) async throws -> [Candidate] {
@@ -272,36 +284,5 @@ actor PoPFinder {
       }
     }
     return all.map(\.1)
-  }
-}
-
-/// The client's UDP sockets, one a family, made when first needed.
-actor LocalEndpoints {
-  nonisolated let ring: RingExecutor
-  nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
-  private let make: @Sendable (RingExecutor) -> QUICEndpoint
-  private var four: QUICEndpoint?
-  private var six: QUICEndpoint?
-
-  init(ring: RingExecutor, make: @escaping @Sendable (RingExecutor) -> QUICEndpoint) {
-    self.ring = ring
-    self.make = make
-  }
-
-  func endpoint(for remote: SocketAddress) throws -> QUICEndpoint {
-    if let endpoint = remote.ip.isIPv4 ? four : six { return endpoint }
-    let endpoint = make(ring)
-    let any: IPAddress = remote.ip.isIPv4 ? .v4(.any) : .v6(.any)
-    _ = try endpoint.assumeIsolated { try $0.start(on: SocketAddress(any, port: 0)) }
-    if remote.ip.isIPv4 { four = endpoint } else { six = endpoint }
-    return endpoint
-  }
-
-  /// Closes every connection and socket.
-  func stop() async {
-    await four?.stop()
-    await six?.stop()
-    four = nil
-    six = nil
   }
 }

@@ -192,6 +192,7 @@ actor PoPLink {
       let reason = await connected.session.waitUntilClosed()
       self.lost(connected, reason)
     }
+    Task { await self.watchMoves(of: connected) }
   }
 
   // MARK: Reconnecting
@@ -221,6 +222,25 @@ actor PoPLink {
     report(.popLeaving(pop: connected.name))
     setState(.reconnecting, pop: connected.name)
     reconnect("\(connected.name) is going away", after: .zero)
+  }
+
+  /// Tells of each move to another address of this machine.
+  private func watchMoves(of connected: Connected) async {
+    var moves: UInt64 = 0
+    var place = await connected.session.localAddress?.ip
+    while let seen = await connected.session.waitUntilMoved(since: moves) {
+      moves = seen
+      guard let present = await connected.session.localAddress?.ip, present != place else { continue }
+      if let place, current?.session === connected.session { report(.moved(from: "\(place)", to: "\(present)")) }
+      place = present
+    }
+  }
+
+  /// The machine is on another network: connections that live move along, and what failed before may succeed.
+  func networkChanged() {
+    if state == .reconnecting, current == nil, wanted != nil {
+      reconnect(lastError ?? "the network has changed", after: .zero)
+    }
   }
 
   private func reconnect(_ reason: String, after delay: Interval) {

@@ -96,6 +96,12 @@ enum StatusRendering {
     }
     list.add("Account", account, status.account == nil ? .warning : .plain)
     if let connection = status.connection {
+      if !connection.hasNetwork {
+        list.add("From", "no network at present: tunnels wait", .warning)
+      } else if let local = connection.localAddress {
+        let moves = connection.migrations
+        list.add("From", local + (moves == 0 ? "" : moves == 1 ? ", moved once" : ", moved \(moves) times"))
+      }
       list.add(
         "Path",
         "RTT \(Quantity.milliseconds(connection.smoothedRTTMilliseconds)) "
@@ -251,6 +257,8 @@ enum EventRendering {
     case .stateChanged(.disconnected, _): return state == .reconnecting ? "\(mark(.dim)) disconnected" : nil
     case .stateChanged, .tunnelOpened: return nil
     case .connectionLost(let reason): return "\(mark(.bad)) connection lost: \(reason.printable)"
+    case .moved(let from, let to):
+      return "\(mark(.good)) the network has changed: at \(to.printable) now (before: \(from.printable)), tunnels go on"
     case .popLeaving(let pop): return "\(mark(.warning)) \(pop.printable) is going away: new tunnels open elsewhere"
     case .reconnecting(let seconds, let attempt, let reason):
       return "\(mark(.warning)) attempt \(attempt) in \(Quantity.fixed(seconds, 1)) s (\(reason.printable))"

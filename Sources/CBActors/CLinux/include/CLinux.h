@@ -10,6 +10,7 @@
 #include "cb_file.h"
 #include "cb_netlink.h"
 #include "cb_ring.h"
+#include "cb_route.h"
 #include "cb_socket.h"
 #include "cb_tun.h"
 #include "cb_wait.h"

@@ -92,8 +92,9 @@ struct cb_message {
                            CMSG_SPACE(sizeof(uint16_t))];
 };
 
-// `to` or `source` of family 0 is left to the kernel. `segment` 0 sends one datagram. `four` says
-// whether the datagrams leave as IPv4, which on a dual-stack socket decides the control messages.
+// `to` or `source` of family 0 is left to the kernel; the scope of `source`, if not 0, is the interface to leave by.
+// `segment` 0 sends one datagram. `four` says whether the datagrams leave as IPv4, which on a dual-stack socket decides the
+// control messages.
 static inline bool cb_message_fill(
     struct cb_message *m, void *bytes, size_t count, uint16_t segment, const struct cb_endpoint *to,
     const struct cb_endpoint *source, uint8_t ecn, bool four, bool six_socket) {
@@ -122,7 +123,7 @@ static inline bool cb_message_fill(
     c->cmsg_level = IPPROTO_IP;
     c->cmsg_type = IP_PKTINFO;
     c->cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo));
-    struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl((uint32_t)source->low)};
+    struct in_pktinfo info = {.ipi_ifindex = (int)source->scope, .ipi_spec_dst.s_addr = htonl((uint32_t)source->low)};
     memcpy(CMSG_DATA(c), &info, sizeof info);
     next += CMSG_SPACE(sizeof(struct in_pktinfo));
   } else if (source->family == 6 && !four) {

@@ -66,6 +66,7 @@ extension Connection {
   private mutating func rejectEarlyData() {
     earlyKeys = nil
     streams = Streams(role: role, settings: streams.settings, pool: streams.pool)
+    if qlog != nil { streams.touched = [] }
     while !outgoingDatagrams.isEmpty {
       outgoingDatagrams.removeFirst()
       counts.datagramsDroppedSending += 1

@@ -105,17 +105,9 @@ extension Connection {
   /// is a server, the handshake is not confirmed, the server asked not to, or it has left us no unused connection ID.
   public mutating func migrate(to path: Path, now: Instant) -> Bool {
     clock = now
-    // RFC 9000 §9: "An endpoint MUST NOT initiate connection migration before the handshake is confirmed".
-    guard case .open = lifecycle, role == .client, isHandshakeConfirmed, path != active.path,
-      // RFC 9000 §5.2.3: disable_active_migration "does not prohibit connection migration after a client has acted on a
-      // preferred_address transport parameter."
-      peerTransportParameters?.disableActiveMigration != true || isAtPreferredAddress,
-      // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address".
-      let fresh = peerIDs.takeUnused()
-    else { return false }
+    guard let fresh = beginPath(path) else { return false }
     let old = active
-    if let index = others.firstIndex(where: { $0.path == path }) { release(others.remove(at: index)) }
-    active = PathState(path, role: role, isValidated: false, peerIDSequence: fresh.sequence)
+    active = fresh
     spin.reset()
     switchPath(from: old)
     active.beginValidation(until: clock + validationPeriod)
@@ -130,6 +122,35 @@ extension Connection {
     // Something that is no probe makes the server follow.
     isPingDue = true
     return true
+  }
+
+  /// Tries a path from another local address while the present one goes on, and moves there when it is validated (RFC 9000
+  /// §9.1, §9.2). False, with nothing changed, as for ``migrate(to:now:)``.
+  public mutating func probe(_ path: Path, now: Instant) -> Bool {
+    clock = now
+    guard var fresh = beginPath(path) else { return false }
+    fresh.isPreferred = true
+    fresh.beginValidation(until: clock + validationPeriod)
+    while others.count >= Self.mostOtherPaths { release(others.removeFirst()) }
+    others.append(fresh)
+    return true
+  }
+
+  /// What ``probe(_:now:)`` began has not ended yet.
+  public func isProbing(_ path: Path) -> Bool { others.contains { $0.path == path && $0.isPreferred } }
+
+  /// Nil when the connection may not go to that path.
+  private mutating func beginPath(_ path: Path) -> PathState? {
+    // RFC 9000 §9: "An endpoint MUST NOT initiate connection migration before the handshake is confirmed".
+    guard case .open = lifecycle, role == .client, isHandshakeConfirmed, path != active.path,
+      // RFC 9000 §5.2.3: disable_active_migration "does not prohibit connection migration after a client has acted on a
+      // preferred_address transport parameter."
+      peerTransportParameters?.disableActiveMigration != true || isAtPreferredAddress,
+      // RFC 9000 §9.5: "An endpoint MUST NOT reuse a connection ID when sending from more than one local address".
+      let fresh = peerIDs.takeUnused()
+    else { return nil }
+    if let index = others.firstIndex(where: { $0.path == path }) { release(others.remove(at: index)) }
+    return PathState(path, role: role, isValidated: false, peerIDSequence: fresh.sequence)
   }
 
   mutating func receivePathResponse(_ data: UInt64) {

@@ -50,6 +50,7 @@ extension Connection {
     var old = active
     active = others.remove(at: index)
     active.isPreferred = false
+    spin.reset()
     switchPath(from: old)
     // RFC 9000 §9.6.3: "the client MUST abandon validation of the original address and migrate to using the server's preferred
     // address."

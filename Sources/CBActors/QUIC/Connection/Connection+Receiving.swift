@@ -279,6 +279,8 @@ extension Connection {
   mutating func wait(_ packet: UnsafeMutableRawBufferPointer, isGone: Bool, path: Path, ecn: ECN) {
     if isGone || !undecryptable.append(UnsafeRawBufferPointer(packet), path: path, ecn: ecn) {
       counts.drops.noKeys += 1
+    } else if qlog != nil {
+      logBuffered(UnsafeRawBufferPointer(packet))
     }
   }
 

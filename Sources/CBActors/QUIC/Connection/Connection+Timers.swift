@@ -126,4 +126,13 @@ extension Connection {
     clock = now
     isPingDue = true
   }
+
+  /// The network below may be another one, or back after a while: says so to the peer now, with what a probe time-out would
+  /// send again later.
+  public mutating func networkReturned(now: Instant) {
+    clock = now
+    guard case .open = lifecycle, isHandshakeConfirmed else { return }
+    isPingDue = true
+    if recovery.hasAckElicitingInFlight(.applicationData) { probe(.applicationData, count: 1) }
+  }
 }

@@ -22,7 +22,8 @@ struct PathState {
   /// Data of PATH_CHALLENGE frames received on this path and not answered.
   var responsesDue: [UInt64] = []
 
-  /// Leads to the address that the server prefers: taken as soon as it is validated.
+  /// Leads to the address that the server prefers, or from the one that the client's machine does: taken as soon as it is
+  /// validated.
   var isPreferred = false
   /// The peer has sent something that is no probe on this path, which waits to be validated before it is followed.
   var isClaimed = false

@@ -17,6 +17,9 @@ struct SpinBit {
     self.seed = seed
   }
 
+  /// What packets are sent with; nil where the bit means nothing.
+  var shown: Bool? { isSpinning ? value : nil }
+
   /// For a packet to be sent. Off, each packet has a bit of its own that means nothing.
   @inline(__always) func bit(_ packetNumber: UInt64) -> Bool {
     isSpinning ? value : ((packetNumber ^ seed) &* 0x9e37_79b9_7f4a_7c15) >> 62 & 1 == 1

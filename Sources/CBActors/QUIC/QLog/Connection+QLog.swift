@@ -21,6 +21,7 @@ extension Connection {
       $0.endpoint("local", path.local)
       $0.endpoint("remote", path.remote)
     }
+    logVersion()
     let parameters = ourTransportParameters()
     qlog.event("parameters_set", at: clock) {
       $0.member("initiator", "local")
@@ -35,6 +36,7 @@ extension Connection {
       $0.member("persistent_congestion_threshold", UInt64(LossRecovery.persistentCongestionThreshold))
     }
     recovery.lostPackets = []
+    streams.touched = []
     logChanges()
   }
 
@@ -99,11 +101,13 @@ extension Connection {
 
   // MARK: State
 
-  /// After each call that feeds the connection.
+  /// After each call that feeds the connection: of its state, what has changed.
   mutating func logChanges() {
     guard let qlog else { return }
     logDrops(nil, length: 0)
+    logVersion()
     logKeys(qlog)
+    logState(qlog)
     logPath(qlog)
     if !qlog.known.hasParameters, let parameters = peerTransportParameters {
       qlog.known.hasParameters = true
@@ -112,6 +116,12 @@ extension Connection {
         $0.write(parameters)
       }
     }
+    if !qlog.known.hasRestored, let parameters = rememberedParameters {
+      qlog.known.hasRestored = true
+      qlog.event("parameters_restored", at: clock) { $0.writeRestored(parameters) }
+    }
+    logSpin(qlog)
+    logStreams(qlog)
     logRecovery(qlog)
   }
 
@@ -231,10 +241,8 @@ extension Connection {
           $0.endObject()
         }
       }
-      qlog.event("connection_state_updated", at: clock) { $0.member("new", "handshake_complete") }
-    case .handshakeConfirmed:
-      qlog.event("connection_state_updated", at: clock) { $0.member("new", "handshake_confirmed") }
     case .closed(let reason):
+      if case .versionMismatch(let offered) = reason { logVersionMismatch(qlog, offered) }
       qlog.event("connection_closed", at: clock) { $0.write(reason) }
       qlog.flush()
     default: break

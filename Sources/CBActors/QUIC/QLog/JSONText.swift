@@ -1,3 +1,4 @@
+import PacketCrypto
 import Wire
 
 /// JSON (RFC 8259) appended to one buffer that is used again for each text.
@@ -118,6 +119,21 @@ struct JSONText {
   mutating func member(_ name: StaticString, hex number: UInt64) {
     key(name)
     Swift.withUnsafeBytes(of: number.bigEndian) { value(hex: $0) }
+  }
+
+  /// The draft's QuicVersion.
+  mutating func value(_ version: Version) {
+    Swift.withUnsafeBytes(of: version.rawValue.bigEndian) { value(hex: $0) }
+  }
+  mutating func member(_ name: StaticString, _ version: Version) {
+    key(name)
+    value(version)
+  }
+  mutating func member(_ name: StaticString, _ versions: [Version]) {
+    key(name)
+    beginArray()
+    for version in versions { value(version) }
+    endArray()
   }
 
   /// A RawInfo with the one length that is known.

@@ -26,7 +26,7 @@ extension JSONText {
     switch frame {
     case .padding(let count):
       member("frame_type", "padding")
-      raw(length: count)
+      raw(payload: count)
     case .ping: member("frame_type", "ping")
     case .ack(let ack): write(ack, delayExponent: delayExponent)
     case .resetStream(let id, let code, let finalSize):
@@ -41,22 +41,22 @@ extension JSONText {
     case .crypto(let offset, let data):
       member("frame_type", "crypto")
       member("offset", offset)
-      raw(payload: data.count)
+      raw(length: data.count, payload: data.count)
     case .newToken(let token):
       member("frame_type", "new_token")
       key("token")
       beginObject()
-      raw(payload: token.count)
+      raw(length: token.count)
       endObject()
     case .stream(let stream):
       member("frame_type", "stream")
       member("stream_id", stream.id.rawValue)
       member("offset", stream.offset)
       if stream.isFin { member("fin", true) }
-      raw(payload: stream.data.count)
+      raw(length: stream.data.count, payload: stream.data.count)
     case .datagram(let data):
       member("frame_type", "datagram")
-      raw(payload: data.count)
+      raw(length: data.count, payload: data.count)
     case .handshakeDone: member("frame_type", "handshake_done")
     case .ackFrequency, .immediateAck:
       // The draft of qlog has no names for them yet.
@@ -153,7 +153,7 @@ extension JSONText {
     }
   }
 
-  private mutating func streamType(_ direction: StreamDirection) {
+  mutating func streamType(_ direction: StreamDirection) {
     member("stream_type", direction == .bidirectional ? "bidirectional" : "unidirectional")
   }
 

@@ -1,3 +1,4 @@
+import PacketCrypto
 import Wire
 
 /// Writes one connection's qlog (draft-ietf-quic-qlog-quic-events) as a JSON text sequence. No key, token or payload is
@@ -98,6 +99,21 @@ struct QLogState {
   var hasKeys = InlineArray<3, Bool>(repeating: false)
   var readGeneration: UInt64 = 0
   var writeGeneration: UInt64 = 0
+  var version: Version?
+  var hasRestored = false
+  /// The connection's states that have been said, by bits, and the last of them.
+  var states: UInt16 = 0
+  var state: StaticString?
+  var spin = false
+  var streams: [UInt64: StreamSides] = [:]
+
+  struct StreamSides: Equatable {
+    var sending = StreamState.idle
+    var receiving = StreamState.idle
+  }
+
+  /// The draft's BaseStreamStates.
+  enum StreamState: String { case idle, open, closed }
 
   struct Metrics: Equatable {
     var minimum, smoothed, latest, variance: Interval

@@ -15,11 +15,16 @@ extension JSONText {
     if let id = parameters.originalDestinationConnectionID { member("original_destination_connection_id", id) }
     if let id = parameters.initialSourceConnectionID { member("initial_source_connection_id", id) }
     if let id = parameters.retrySourceConnectionID { member("retry_source_connection_id", id) }
+    member("ack_delay_exponent", parameters.ackDelayExponent)
+    member("max_ack_delay", parameters.maxAckDelay)
+    writeRestored(parameters)
+  }
+
+  /// The members of parameters_restored: what a client may go by before the server has spoken.
+  mutating func writeRestored(_ parameters: TransportParameters) {
     member("disable_active_migration", parameters.disableActiveMigration)
     member("max_idle_timeout", parameters.maxIdleTimeout)
     member("max_udp_payload_size", parameters.maxUDPPayloadSize)
-    member("ack_delay_exponent", parameters.ackDelayExponent)
-    member("max_ack_delay", parameters.maxAckDelay)
     member("active_connection_id_limit", parameters.activeConnectionIDLimit)
     member("initial_max_data", parameters.initialMaxData)
     member("initial_max_stream_data_bidi_local", parameters.initialMaxStreamDataBidiLocal)
@@ -28,6 +33,7 @@ extension JSONText {
     member("initial_max_streams_bidi", parameters.initialMaxStreamsBidi)
     member("initial_max_streams_uni", parameters.initialMaxStreamsUni)
     member("max_datagram_frame_size", parameters.maxDatagramFrameSize)
+    member("grease_quic_bit", parameters.greaseQUICBit)
   }
 
   /// The members of recovery_metrics_updated that have changed.

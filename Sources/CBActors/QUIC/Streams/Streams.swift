@@ -44,6 +44,9 @@ struct Streams: ~Copyable {
   var peerWindowBidiLocal: UInt64 = 0
   var peerWindowUni: UInt64 = 0
 
+  /// Streams that have come or of which a part may have ended, for the qlog, which empties it; nil without one.
+  var touched: [StreamID]?
+
   struct DueFrames: OptionSet {
     let rawValue: UInt8
     static let maxData = DueFrames(rawValue: 1)
@@ -144,6 +147,7 @@ struct Streams: ~Copyable {
     case (.unidirectional, _): (sendLimit, window) = (peerWindowUni, settings.windowUni)
     }
     let isTwoWay = id.direction == .bidirectional
+    touched?.append(id)
     return table.insert(
       Stream(
         id: id,
@@ -177,6 +181,9 @@ struct Streams: ~Copyable {
 
   /// Frees a stream whose parts have both ended, and lets the peer open another in its place.
   mutating func removeIfEnded(_ stream: StreamPointer) {
+    if touched != nil, stream.pointee.send.isEnded || stream.pointee.receive.isEnded {
+      touched!.append(stream.pointee.id)
+    }
     guard stream.pointee.isEnded else { return }
     let id = stream.pointee.id
     ready.remove(stream)
