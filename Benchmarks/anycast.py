@@ -267,6 +267,13 @@ class CloudBridgePoP:
             other.mkdir()
             control = f"control:\n  socket: {other}/control\n"
             self.server = PoP(other, control, name=f"p{number}", state=self.announcer.state, prefix=enter)
+        # The namespace's ports are all free; the machine's, which the tests draw from, say nothing of them.
+        for first, process in ((18_001, self.announcer), (18_101, self.server)):
+            text = process.config.read_text()
+            for number, port in enumerate((process.issuer_port, process.dns_port)):
+                text = text.replace(f"127.0.0.1:{port}\n", f"127.0.0.1:{first + number}\n")
+            process.config.write_text(text)
+            process.issuer_port, process.dns_port = first, first + 1
         config = self.server.config
         config.write_text(config.read_text().replace(f"127.0.0.1:{self.server.quic_port}", f"{ADDRESS}:{PORT}"))
 
