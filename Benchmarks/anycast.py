@@ -267,6 +267,13 @@ class CloudBridgePoP:
             other.mkdir()
             control = f"control:\n  socket: {other}/control\n"
             self.server = PoP(other, control, name=f"p{number}", state=self.announcer.state, prefix=enter)
+        # The namespace's ports are all free; the machine's, which the tests draw from, say nothing of them.
+        for first, process in ((18_001, self.announcer), (18_101, self.server)):
+            text = process.config.read_text()
+            for number, port in enumerate((process.issuer_port, process.dns_port)):
+                text = text.replace(f"127.0.0.1:{port}\n", f"127.0.0.1:{first + number}\n")
+            process.config.write_text(text)
+            process.issuer_port, process.dns_port = first, first + 1
         config = self.server.config
         config.write_text(config.read_text().replace(f"127.0.0.1:{self.server.quic_port}", f"{ADDRESS}:{PORT}"))
 
@@ -517,6 +524,8 @@ SCENARIOS = {
     "silent black hole, no BFD, hold time 3 s": (
         {"bridged": True, "bfd": False, "hold_time": 3}, lambda lab, pop: lab.black_hole(pop), 6),
     "service dead, daemon alive": ({"split": True}, lambda lab, pop: lab.pops[pop].kill_service(), 4),
+    "service dead, daemon alive, graceful restart": (
+        {"split": True, "graceful_restart": True}, lambda lab, pop: lab.pops[pop].kill_service(), 4),
     "daemon killed, graceful restart, BFD": (
         {"graceful_restart": True}, lambda lab, pop: lab.pops[pop].kill(), 4),
     "drain": ({}, lambda lab, pop: lab.pops[pop].drain(), 6),

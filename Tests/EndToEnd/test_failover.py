@@ -42,9 +42,10 @@ def test_a_pop_that_dies_is_missed_no_longer_than_bird(name, most, tmp_path):
     play(name, tmp_path, most, anycast.CloudBridgePoP)
 
 
-def test_a_dead_service_is_withdrawn(tmp_path):
+@pytest.mark.parametrize("name", ["service dead, daemon alive", "service dead, daemon alive, graceful restart"])
+def test_a_dead_service_is_withdrawn(name, tmp_path):
     """At the latest when two probes in a row have had no answer in 300 ms each, the first of them 200 ms later."""
-    play("service dead, daemon alive", tmp_path, 1_500, anycast.CloudBridgePoP)
+    play(name, tmp_path, 1_500, anycast.CloudBridgePoP)
 
 
 def test_nothing_but_a_health_check_sees_a_dead_service(tmp_path):

@@ -143,6 +143,9 @@ public actor KernelRoutes {
     pump()
   }
 
+  /// Reads what the kernel has, and mends what others have done to it; ``settle()`` says when.
+  public func resync() { readSoon() }
+
   public func status() -> Status {
     Status(
       counts: routes.counts, nextHopObjects: routes.nextHops.count, refusals: transactions.refusals, resyncs: resyncs,

@@ -49,7 +49,7 @@ public struct RouteSynchronizer {
 
   public private(set) var configuration: Configuration
   public private(set) var nextHops: NextHopObjects
-  private var entries: [Route.Key: Entry] = [:]
+  private var entries = RouteEntries<Entry>()
   private var bodies: [Interned] = []
   private var freeBodies: [Int32] = []
   private var bodyPlaces: [Body: Int32] = [:]
@@ -115,20 +115,22 @@ public struct RouteSynchronizer {
   /// Removes what is left of an earlier run: the owner now wants all that it will.
   public mutating func sweep() {
     hasSwept = true
-    for (key, var entry) in entries where entry.isStale {
+    updateAll { synchronizer, key, entry in
+      guard entry.isStale else { return true }
       entry.isStale = false
-      queue(key, &entry)
-      entries[key] = entry
+      synchronizer.queue(key, &entry)
+      return true
     }
     counts.stale = 0
   }
 
   /// Tries again what the kernel refused: an interface or address has come.
   public mutating func retryRefused() {
-    for (key, var entry) in entries where entry.isRefused {
-      clearRefusal(&entry)
-      queue(key, &entry)
-      entries[key] = entry
+    updateAll { synchronizer, key, entry in
+      guard entry.isRefused else { return true }
+      synchronizer.clearRefusal(&entry)
+      synchronizer.queue(key, &entry)
+      return true
     }
   }
 
@@ -239,7 +241,10 @@ public struct RouteSynchronizer {
     inFlight = 0
     isResyncing = true
     nextHops.beginResync()
-    for key in entries.keys { entries[key]?.wasSeen = false }
+    entries.update { _, entry in
+      entry.wasSeen = false
+      return true
+    }
   }
 
   public mutating func found(_ item: Item) {
@@ -282,17 +287,26 @@ public struct RouteSynchronizer {
   public mutating func endResync() {
     isResyncing = false
     nextHops.endResync()
-    for (key, var entry) in entries where !entry.wasSeen {
-      letGo(entry.installed)
+    updateAll { synchronizer, key, entry in
+      guard !entry.wasSeen else { return true }
+      synchronizer.letGo(entry.installed)
       entry.installed = -1
-      if entry.isStale { counts.stale -= 1 }
+      if entry.isStale { synchronizer.counts.stale -= 1 }
       entry.isStale = false
       if entry.wanted >= 0 {
-        clearRefusal(&entry)
-        queue(key, &entry)
+        synchronizer.clearRefusal(&entry)
+        synchronizer.queue(key, &entry)
       }
-      entries[key] = entry.wanted < 0 && !entry.isQueued ? nil : entry
+      return entry.wanted >= 0 || entry.isQueued
     }
+  }
+
+  /// Visits every entry, beside all else of this; one that `body` returns false of is removed.
+  private mutating func updateAll(_ body: (inout Self, Route.Key, inout Entry) -> Bool) {
+    var all = RouteEntries<Entry>()
+    swap(&all, &entries)
+    all.update { key, entry in body(&self, key, &entry) }
+    swap(&all, &entries)
   }
 
   // MARK: Bodies

@@ -74,7 +74,7 @@ struct Routing {
       }
     }
     var health: ServiceHealth?
-    if settings.health.isOff {
+    if settings.health.isOff || settings.announce.isEmpty {
       for prefix in settings.announce { await speaker.announce(prefix) }
     } else {
       let service = try ServiceHealth(
