@@ -306,6 +306,37 @@ struct Offence: Sendable, CustomTestStringConvertible {
     }
   }
 
+  /// The owner must not take for an end what breaks off over an error: it would pass on a part as the whole.
+  @Test func whatIsGivenUpDoesNotEnd() throws {
+    var short = getRequest
+    short.append("content-length", "9")
+    let request = [UInt8].headers(getRequest) + [UInt8].frame(0, [1])
+    let cases: [(String, [UInt8], Bool)] = [
+      ("HEADERS in a tunnel", .headers(connectTCP) + .frame(0, [1]) + .headers([:]), false),
+      ("SETTINGS", request + settingsFrame, false),
+      ("trailers too long", request + [0x01, 0x80, 0x01, 0x00, 0x01], false),
+      ("content too short", .headers(short) + .frame(0, [1]), true), ("a frame cut off", request + [0, 5, 1], true),
+      ("malformed trailers", request + .headers([":path": "/"]), true),
+    ]
+    for (about, bytes, finish) in cases {
+      for pieceSize in [1, Int.max] {
+        var end = End(.server)
+        end.start()
+        end.quic.pieceSize = pieceSize
+        end.receive(firstStream, bytes, finish: finish)
+        var outcome = StreamRead.progressed
+        while outcome == .progressed {
+          outcome = end.http.readData(firstStream, on: &end.quic) { bytes, finished in
+            #expect(!finished, "\(about)")
+            return bytes.count
+          }
+        }
+        #expect(outcome == .blocked, "\(about)")
+        #expect(end.quic.closed != nil || end.quic.resets[firstStream] != nil, "\(about)")
+      }
+    }
+  }
+
   @Test func mutatedStreamsNeverTrap() throws {
     let entropy = SeededEntropy(seed: 9114)
     var request = [UInt8].headers(connectUDP) + grease

@@ -119,7 +119,8 @@ extension Connection {
   ///
   /// - Returns: `.blocked` when there is nothing now, or when `body` consumed nothing: after the former,
   ///   `.dataReadable` follows; after the latter the owner comes back of itself. `.ended` after the end, or when
-  ///   the stream is gone. Trailers are an event that comes before the end.
+  ///   the stream is gone. Trailers are an event that comes before the end. What is given up over its content has not
+  ///   ended, lest a part be taken for the whole: `.blocked`, and an event that says why.
   public mutating func readData<T: StreamTransport & ~Copyable>(
     _ id: StreamID, on transport: inout T, _ body: (_ bytes: UnsafeRawBufferPointer, _ finished: Bool) -> Int
   ) -> StreamRead {
@@ -155,17 +156,17 @@ extension Connection {
           } else if let error = judgement.streamError {
             giveUp(id, error, on: &transport)
           }
-          return .ended
+          return .blocked
         case .ended:
           streams.values[index].phase = .ended
           removeIfOver(id)
           return .ended
         case .mismatch:
           giveUp(id, Self.contentLengthMismatch, on: &transport)
-          return .ended
+          return .blocked
         case .truncated:
           fail(RequestStream.truncated, on: &transport)
-          return .ended
+          return .blocked
         }
       }
       let reading = readFrames(id, on: &transport)
@@ -175,7 +176,8 @@ extension Connection {
       case .blocked:
         if let index = streams.index(forKey: id) { streams.values[index].saidReadable = false }
         return .blocked
-      case .failed, .finishedWithHeaders: return .ended
+      case .finishedWithHeaders: return .ended
+      case .failed: return .blocked
       }
     }
     return .ended
