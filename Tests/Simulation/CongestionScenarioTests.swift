@@ -124,6 +124,23 @@ import Wire
     #expect(world.utilisation(from: 10, to: 40) > 0.95)
   }
 
+  /// A call of 2 Mbit/s beside a bulk flow: what it waits for is the queue of the other.
+  @Test func aCallWaitsLessBesideBBRThanBesideCubic() throws {
+    func late(_ bulk: CongestionAlgorithm) throws -> Double {
+      var isCall = true
+      var world = Self.world(20, roundTrip: 40, buffer: 4, [.bbrV3, bulk]) {
+        if isCall { $0.application = .writes(bytes: 4_800, every: .microseconds(19_200)) }
+        isCall = false
+      }
+      try world.run(until: .zero + .seconds(30))
+      #expect(world.goodput(0, from: 10, to: 30) > 0.99 * 250_000)
+      return world.inducedDelay(0, 0.95, from: 10, to: 30)
+    }
+    let beside = (bbr: try late(.bbrV3), cubic: try late(.cubic))
+    #expect(beside.bbr < 0.07, "\(beside.bbr) s")
+    #expect(beside.bbr < beside.cubic / 2, "\(beside)")
+  }
+
   @Test func marksAreHeededBeforeAnythingIsLost() throws {
     var world = Self.world(20, roundTrip: 40, buffer: 4, [.bbrV3]) {
       $0.isECNEnabled = true
