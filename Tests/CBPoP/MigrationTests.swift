@@ -217,8 +217,11 @@ private struct Stage {
       if await condition() { return }
       try await Task.sleep(for: .milliseconds(10))
     }
-    Issue.record("\(what) did not come true in ten seconds")
+    throw Overdue(what: what)
   }
+
+  /// A condition did not come true in ten seconds: nothing that follows could.
+  struct Overdue: Error { let what: String }
 
   func openTunnel(_ session: HTTP3Session) async throws -> (Echo, StreamID) {
     let echo = Echo()

@@ -119,7 +119,7 @@ def test_a_stream_that_breaks_the_rules_closes_the_connection(pop, target):
         # HEADERS are not permitted in a tunnel.
         client._quic.send_stream_data(stream, bytes([0x01, 0x02, 0x00, 0x00]))
         client.transmit()
-        await target.until(lambda t: t.end)
+        await target.until(lambda t: t.end == "RST")
         await exchange.until(lambda e: e.ended)
         assert client.terminated.error_code == H3_FRAME_UNEXPECTED
 
