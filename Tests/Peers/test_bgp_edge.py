@@ -140,3 +140,16 @@ def test_nothing_is_announced_that_nobody_serves(lab):
     start(lab, bird, bgp='  health:\n    addresses: ["127.0.0.1:9"]\n')
     time.sleep(1)
     assert bird.is_up() and bird.route(OURS) is None
+
+
+def test_a_listener_that_wants_certificates_counts_as_serving(lab):
+    bird = Bird(lab).start()
+    authority = lab.directory / "clients.pem"
+    key = lab.directory / "clients.key"
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=clients",
+        "-days", 2, "-keyout", key, "-out", authority)
+    entries = lab.neighbor(bird)
+    lab.start_pop(
+        f"  announce: [{OURS}]\n  neighbors:\n{entries}tls:\n  clientCertificates: required\n  clientAuthorities: {authority}\n"
+    )
+    wait_until(lambda: bird.is_up() and bird.route(OURS), 20, "our route")

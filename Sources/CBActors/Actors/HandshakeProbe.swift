@@ -28,7 +28,8 @@ public actor HandshakeProbe {
     self.configuration = configuration
   }
 
-  /// True when the handshake has been completed, and closes the connection.
+  /// True when the handshake has been completed, and closes the connection. A listener that refuses us in words, for
+  /// want of a certificate of ours or of room for one more, serves those that it has.
   public func isAnswered(by address: SocketAddress) async -> Bool {
     do {
       let endpoint = try await endpoint(isIPv4: address.ip.isIPv4)
@@ -36,6 +37,8 @@ public actor HandshakeProbe {
         to: address, tls: RingBound(tls.makeSession(serverName: "\(address.ip)")), delegate: nil)
       defer { Task { await session.close() } }
       try await session.ready()
+      return true
+    } catch CloseReason.peerTransport(let error) where Self.refusals.contains(error.code) {
       return true
     } catch {
       logger.debug("no handshake", metadata: ["address": "\(address)", "error": "\(error)"])
@@ -47,6 +50,9 @@ public actor HandshakeProbe {
     for endpoint in endpoints.values { await endpoint.stop() }
     endpoints = [:]
   }
+
+  /// RFC 9000 §20.1, and the alert certificate_required of RFC 8446 §6.
+  private static let refusals: Set<TransportError.Code> = [.connectionRefused, .init(rawValue: 0x100 + 116)]
 
   private func endpoint(isIPv4: Bool) async throws -> QUICEndpoint {
     if let known = endpoints[isIPv4] { return known }
