@@ -8,7 +8,6 @@ A PoP is BIRD beside a small service, or `cbpop`, which is both. Needs root. Eve
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -21,13 +20,13 @@ import threading
 import time
 from pathlib import Path
 
+from namespaces import call_inside
+
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS, PREFIX, PORT = "198.51.100.1", "198.51.100.0/24", 443
 CLIENT = "10.200.0.1"
 POP_AS = 64512
-CLONE_NEWNET = 0x40000000
 INTERVAL = 0.002
-_libc = ctypes.CDLL(None, use_errno=True)
 _made = 0
 
 
@@ -51,30 +50,6 @@ def wait_for(condition, seconds, what):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true in {seconds} s")
         time.sleep(0.05)
-    return result
-
-
-def inside(space, function, *arguments):
-    """Calls `function` on a thread that lives in a namespace: the sockets that it makes belong there."""
-    outcome = []
-
-    def body():
-        descriptor = os.open(f"/run/netns/{space}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if _libc.setns(descriptor, CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-            outcome.append((function(*arguments), None))
-        except BaseException as error:
-            outcome.append((None, error))
-        finally:
-            os.close(descriptor)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    result, error = outcome[0]
-    if error:
-        raise error
     return result
 
 
@@ -110,7 +85,7 @@ class Probes:
     """One flow's probes, one each 2 ms, and which were answered."""
 
     def __init__(self, space, source_port):
-        self.socket = inside(space, socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket = call_inside(space, socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((CLIENT, source_port))
         self.socket.connect((ADDRESS, PORT))
         self.socket.settimeout(0.2)

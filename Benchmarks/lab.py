@@ -4,7 +4,6 @@ Needs root. Everything in it goes when the `with` ends, and nothing is sent outs
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -14,11 +13,11 @@ import subprocess
 import threading
 from pathlib import Path
 
+from namespaces import call_inside
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("CBR_TEST_BIN", ROOT / ".build" / "debug"))
 LEFT, RIGHT = "10.9.0.1", "10.9.0.2"
-CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
 _number = 0
 
 
@@ -87,26 +86,7 @@ class Lab:
 
     def inside(self, side, function, *arguments):
         """Calls `function` on a thread that lives at one side: sockets that it makes belong there, wherever they go."""
-        outcome = []
-
-        def run():
-            descriptor = os.open(f"/run/netns/{side}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if _libc.setns(descriptor, CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-                outcome.append((function(*arguments), None))
-            except BaseException as error:
-                outcome.append((None, error))
-            finally:
-                os.close(descriptor)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        result, error = outcome[0]
-        if error:
-            raise error
-        return result
+        return call_inside(side, function, *arguments)
 
     def forward(self, port):
         """Loopback's TCP port of the right side, at the left side too, without crossing the link."""

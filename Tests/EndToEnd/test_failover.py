@@ -1,12 +1,7 @@
 """What a client of an anycast address misses when the PoP that it is at dies, in each of the ways that a PoP can die."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Benchmarks"))
 import anycast
+import pytest
 
 pytestmark = pytest.mark.skipif(anycast.missing() is not None, reason=f"NO FAILOVER LABORATORY: {anycast.missing()}")
 

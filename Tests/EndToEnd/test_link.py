@@ -3,16 +3,12 @@
 import hashlib
 import os
 import socket
-import sys
 import threading
 import time
-from pathlib import Path
 
+import lab
 import pytest
 import socks
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Benchmarks"))
-import lab
 from lab import LEFT, RIGHT, Lab
 
 pytestmark = pytest.mark.skipif(lab.missing() is not None, reason=f"NO LINK EMULATOR: {lab.missing()}")

@@ -1,7 +1,5 @@
 """A client whose network changes under its tunnels, in network namespaces with two links to the PoP."""
 
-import contextlib
-import ctypes
 import os
 import re
 import secrets
@@ -12,37 +10,13 @@ import time
 
 import pytest
 import socks
+from namespaces import inside
 
 from conftest import EchoServers, PoP, Terminal, profile_for, wait_until
-
-CLONE_NEWNET = 0x40000000
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def ip(*arguments):
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
-
-
-@contextlib.contextmanager
-def inside(namespace):
-    """This thread's sockets, and the processes that it starts, belong to a namespace."""
-
-    def enter(path):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            if LIBC.setns(descriptor, CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), f"setns {path}")
-        finally:
-            os.close(descriptor)
-
-    here = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
-    enter(f"/run/netns/{namespace}")
-    try:
-        yield
-    finally:
-        if LIBC.setns(here, CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns back")
-        os.close(here)
 
 
 class TwoLinks:

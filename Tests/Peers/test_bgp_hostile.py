@@ -6,7 +6,6 @@ CBR_WRITE_HOSTILE=1 writes docs/bgp-hostile.md.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -17,13 +16,13 @@ import time
 from pathlib import Path
 
 import pytest
+from namespaces import inside
 
 from conftest import ROOT, wait_until
 
 TABLE = json.loads((Path(__file__).parent / "bgp_hostile.json").read_text())
 KEEPALIVE = b"\xff" * 16 + b"\0\x13\x04"
 PATHS = {"203.0.113.0/24": False, "2001:db8:1::/48": True}
-CLONE_NEWNET = 0x40000000
 
 # By a message's name, or by the beginning of several: why BIRD may answer otherwise, or why we do.
 DATA = "RFC 4271 §6.2 names no data for it; BIRD adds what it found, or what it should not"
@@ -70,19 +69,6 @@ def run(*command):
 
 def message(kind, body):
     return b"\xff" * 16 + (19 + len(body)).to_bytes(2, "big") + bytes([kind]) + body
-
-
-@contextlib.contextmanager
-def inside(space):
-    """What opens a socket in here, opens it in a network namespace."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/thread-self/ns/net") as own, open(f"/run/netns/{space}") as other:
-        if libc.setns(other.fileno(), CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        try:
-            yield
-        finally:
-            libc.setns(own.fileno(), CLONE_NEWNET)
 
 
 class Bird:
