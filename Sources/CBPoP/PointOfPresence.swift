@@ -81,7 +81,7 @@ public struct PointOfPresence: Service {
       let serving = try await serve(
         on: rings, qlogs, pages, identity: identity, keyFile: files.privateKeyFile, issuers: issuers, limits: limits,
         counters: counters, ready: Ready(addresses: []))
-      try await waitAndDrain(serving, identity, limits, counters)
+      try await waitAndDrain(serving.endpoints, serving.ready, identity, limits, counters)
       return
     }
 
@@ -112,7 +112,7 @@ public struct PointOfPresence: Service {
       let serving = try await serve(
         on: rings, qlogs, pages, identity: identity, keyFile: certificate.keyFile.path,
         issuers: TrustedIssuers(profiles), limits: limits, counters: counters, ready: ready)
-      try await waitAndDrain(serving, identity, limits, counters)
+      try await waitAndDrain(serving.endpoints, serving.ready, identity, limits, counters)
       await dns.stop()
       group.cancelAll()
     }
@@ -123,7 +123,7 @@ public struct PointOfPresence: Service {
   private func serve(
     on rings: [RingExecutor], _ qlogs: QLogDirectory?, _ pages: PageDirectory?, identity: TLSIdentity, keyFile: String,
     issuers: TrustedIssuers, limits: TunnelLimits, counters: RequestCounters, ready: Ready
-  ) async throws -> [QUICEndpoint] {
+  ) async throws -> (endpoints: [QUICEndpoint], ready: Ready) {
     var configuration = QUIC.Configuration(settings.transport)
     if let qlogs { configuration.qlog = { qlogs.sink($0) } }
     let timeOfDay = Interval.milliseconds(Int64(Date().timeIntervalSince1970 * 1_000))
@@ -176,8 +176,7 @@ public struct PointOfPresence: Service {
     }
     for endpoint in endpoints { await endpoint.join(endpoints) }
     await issuers.warm(at: Date())
-    onReady(ready)
-    return endpoints
+    return (endpoints, ready)
   }
 
   /// Opens one address on every ring: in their order, by which the kernel steers.
@@ -192,8 +191,11 @@ public struct PointOfPresence: Service {
   }
 
   private func waitAndDrain(
-    _ endpoints: [QUICEndpoint], _ identity: TLSIdentity, _ limits: TunnelLimits, _ counters: RequestCounters
+    _ endpoints: [QUICEndpoint], _ ready: Ready, _ identity: TLSIdentity, _ limits: TunnelLimits,
+    _ counters: RequestCounters
   ) async throws {
+    // From here on: one that came before its sequence would end the process.
+    let reports = await UnixSignalsSequence(trapping: .sigusr1)
     // Announced when there is something to come to.
     let routing: Routing?
     do {
@@ -205,12 +207,13 @@ public struct PointOfPresence: Service {
       throw error
     }
     let reporting = Task {
-      for await _ in await UnixSignalsSequence(trapping: .sigusr1) {
+      for await _ in reports {
         await PoPReport(endpoints, counters).write(to: logger)
         await routing?.report()
       }
     }
     let control = await control(routing)
+    onReady(ready)
     try? await gracefulShutdown()
     reporting.cancel()
     logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
