@@ -123,7 +123,7 @@ public actor BGPSession {
     await withCheckedContinuation { whenAlone.append($0) }
   }
 
-  fileprivate func goodbyeEnded() {
+  func goodbyeEnded() {
     goodbyes -= 1
     guard goodbyes == 0 else { return }
     for continuation in whenAlone { continuation.resume() }
@@ -194,13 +194,13 @@ public actor BGPSession {
     }
   }
 
-  fileprivate func opened(_ id: BGP.Session.ConnectionID) {
+  func opened(_ id: BGP.Session.ConnectionID) {
     core.localAddress = connections[id]?.localAddress
     core.connectionOpened(id, now: ring.now)
     drain()
   }
 
-  fileprivate func failed(_ id: BGP.Session.ConnectionID, _ error: RingError?) {
+  func failed(_ id: BGP.Session.ConnectionID, _ error: RingError?) {
     connections[id] = nil
     logger.debug("connection over", metadata: ["error": "\(error.map { "\($0)" } ?? "closed by the neighbor")"])
     core.connectionFailed(id, now: ring.now)
@@ -209,7 +209,7 @@ public actor BGPSession {
 
   // MARK: Receiving
 
-  fileprivate func received(_ bytes: UnsafeRawBufferPointer, on id: BGP.Session.ConnectionID) {
+  func received(_ bytes: UnsafeRawBufferPointer, on id: BGP.Session.ConnectionID) {
     let now = ring.now
     let tables = tables.value
     var rest = bytes
@@ -351,7 +351,7 @@ public actor BGPSession {
     schedule()
   }
 
-  fileprivate func writable(_ id: BGP.Session.ConnectionID) {
+  func writable(_ id: BGP.Session.ConnectionID) {
     guard let established, connections[id] === established else { return }
     core.transportTookAll(now: ring.now)
     if !unsent.isEmpty, let output = output?.bytes {
@@ -392,93 +392,4 @@ private final class Output {
   let bytes = UnsafeMutableRawBufferPointer.allocate(
     byteCount: size + 2 * MessageHeader.extendedMaximumLength, alignment: 64)
   deinit { bytes.deallocate() }
-}
-
-/// A connection of a session, and the ear that it lends it. Of the ring's thread.
-private final class BGPConnection: TCPConnectionDelegate {
-  private let id: BGP.Session.ConnectionID
-  private weak var session: BGPSession?
-  private var connection: TCPConnection?
-  private var farewell: RingTimer?
-  /// All has been said; nothing is heard any more.
-  private var isLeaving = false
-
-  static var options: TCPConnection.Options {
-    var options = TCPConnection.Options()
-    options.receiveBufferSize = 64 << 10
-    return options
-  }
-
-  /// How long a neighbor may take to close after a goodbye.
-  private static let farewellTime = Interval.seconds(2)
-
-  init(_ id: BGP.Session.ConnectionID, session: BGPSession) {
-    self.id = id
-    self.session = session
-  }
-
-  var localAddress: IPAddress? { connection?.localAddress?.ip }
-  var queuedBytes: Int { connection?.queuedBytes ?? 0 }
-
-  func connect(to address: SocketAddress, from local: IPAddress?, _ options: TCPConnection.Options) throws(RingError) {
-    guard let session else { return }
-    connection = try TCPConnection.connect(
-      on: session.ring, to: address, from: local, timeout: .infinite, options: options, delegate: self)
-  }
-
-  func take(_ connection: TCPConnection) {
-    self.connection = connection
-    connection.start(delegate: self)
-  }
-
-  func write(_ bytes: UnsafeRawBufferPointer) -> Int { connection?.write(bytes) ?? 0 }
-
-  /// Lets what was written arrive. A connection that is closed with octets unread is reset, and the peer may never see
-  /// the NOTIFICATION: so it is read to its end, for a moment.
-  func sayGoodbye() {
-    isLeaving = true
-    guard let connection, connection.isOpen else { return end() }
-    connection.shutdownWrite()
-    let timer = RingTimer(on: connection.ring) { [self] in end() }
-    timer.schedule(at: connection.ring.now + Self.farewellTime)
-    farewell = timer
-  }
-
-  private func end() {
-    farewell?.cancel()
-    farewell = nil
-    connection?.close()
-    connection = nil
-    session?.assumeIsolated { $0.goodbyeEnded() }
-    session = nil
-  }
-
-  func tcpConnectionEstablished(_ connection: TCPConnection) {
-    session?.assumeIsolated { [id] in $0.opened(id) }
-  }
-
-  func tcpConnection(_ connection: TCPConnection, received bytes: UnsafeRawBufferPointer) -> Int {
-    // What still comes after the goodbye is of no interest.
-    if isLeaving { return bytes.count }
-    let borrowed = RingBound(bytes)
-    session?.assumeIsolated { [id] in $0.received(borrowed.value, on: id) }
-    return bytes.count
-  }
-
-  func tcpConnectionReceivedEnd(_ connection: TCPConnection) {
-    if isLeaving { return end() }
-    self.connection = nil
-    connection.close()
-    session?.assumeIsolated { [id] in $0.failed(id, nil) }
-  }
-
-  func tcpConnectionWritable(_ connection: TCPConnection) {
-    if !isLeaving { session?.assumeIsolated { [id] in $0.writable(id) } }
-  }
-
-  func tcpConnection(_ connection: TCPConnection, failed error: RingError) {
-    self.connection = nil
-    if isLeaving { return end() }
-    session?.assumeIsolated { [id] in $0.failed(id, error) }
-  }
 }
