@@ -57,10 +57,13 @@ public actor BFDSpeaker {
     listeners = [
       try UDPSocket(on: ring, bind: SocketAddress(.v4(.any), port: SessionTable.port), options: options, delegate: self)
     ]
-    if let six = try? UDPSocket(
-      on: ring, bind: SocketAddress(.v6(.any), port: SessionTable.port), options: options, delegate: self)
-    {
-      listeners.append(six)
+    do throws(RingError) {
+      listeners.append(
+        try UDPSocket(
+          on: ring, bind: SocketAddress(.v6(.any), port: SessionTable.port), options: options, delegate: self))
+    } catch {
+      // A machine may have no IPv6; an operator whose neighbors need it is told.
+      logger.warning("no BFD over IPv6", metadata: ["error": "\(error)"])
     }
     timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.timerFired() } }
   }
