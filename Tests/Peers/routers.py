@@ -69,8 +69,6 @@ class Lab:
         self.pop = PoP(self.directory, settings=settings, prefix=("ip", "netns", "exec", self.space))
         self.pop.start()
         self.pop.lab = self
-        # The sessions begin when the PoP serves, and operators may ask then.
-        wait_until(lambda: os.path.exists(self.socket), what="the control socket")
         return self.pop
 
     def show(self, *words):

@@ -205,8 +205,13 @@ def test_a_router_sends_everything_again(lab):
     """BIRD marks where its refresh begins and ends (RFC 7313); what it no longer has is not missed."""
     pop, bird = up(lab, bird={"routes4": [THEIRS, "192.0.2.128/25"]})
     wait_until(lambda: received(pop, bird) == 2)
+
+    def updates():
+        return lab.show("neighbors", "--json")[0]["updatesReceived"]
+
+    before = updates()
     bird.ask("reload out pop")
-    time.sleep(1)
+    wait_until(lambda: updates() > before, what="the routes again")
     assert received(pop, bird) == 2 and bird.is_up() and states(pop, bird)[-1] == ("Established", None)
 
 
