@@ -179,7 +179,7 @@ let package = Package(
     // Tests. Each room has its own; Architecture, Simulation, Peers and EndToEnd look across them.
     tests("Wire", ["Wire"]),
     tests("PacketCrypto", ["Wire", "PacketCrypto"]),
-    tests("Ring", ["Wire", "Ring"]),
+    tests("Ring", ["Wire", "PacketCrypto", "Ring"]),
     tests("QUIC", ["Wire", "PacketCrypto", "QUIC", "QUICTLS", "CongestionSimulation"]),
     tests("DNS", ["Wire", "DNS"]),
     tests("BGP", ["Wire", "BGP"]),

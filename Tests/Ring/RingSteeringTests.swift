@@ -1,3 +1,4 @@
+import PacketCrypto
 import Testing
 import Wire
 

@@ -121,7 +121,7 @@ int cb_udp_steer(int fd, unsigned count, uint64_t key) {
   put(&w, BPF_JMP | BPF_JA, 1);
   put(&w, BPF_LD | BPF_W | BPF_ABS, 1);
   put(&w, BPF_ST, WORD);
-  // HalfSipHash-2-4 of the three bytes behind the first, as Wire's HalfSipHash has it.
+  // HalfSipHash-2-4 of the three bytes behind the first, as PacketCrypto's HalfSipHash has it.
   put(&w, BPF_ALU | BPF_AND | BPF_K, 0x00ffffff);
   put(&w, BPF_ALU | BPF_OR | BPF_K, 3u << 24);
   put(&w, BPF_ST, BLOCK);

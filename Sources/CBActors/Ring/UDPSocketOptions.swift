@@ -7,7 +7,7 @@ public struct UDPSocketOptions: Sendable {
   /// Not 0: so many sockets share the port, and each gets the QUIC datagrams of a connection ID whose first byte's
   /// low five bits, unmasked and modulo this, are its number in the order of binding. Whatever else comes goes anywhere.
   public var steeredSockets = 0
-  /// Of the mask over those bits: ``Wire/HalfSipHash`` of the next three bytes.
+  /// Of the mask over those bits: `PacketCrypto.HalfSipHash` of the next three bytes.
   public var steeringKey: UInt64 = 0
   /// An IPv6 socket bound to `::` also takes IPv4; addresses are then reported as IPv4.
   public var dualStack = true

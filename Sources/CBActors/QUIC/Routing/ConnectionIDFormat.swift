@@ -1,3 +1,4 @@
+import PacketCrypto
 import Wire
 
 /// What the connection IDs of an endpoint look like: how long they are, and what whoever routes packets reads in them.

@@ -1,5 +1,5 @@
-/// HalfSipHash-2-4 of three bytes (J.-P. Aumasson and D. J. Bernstein): a keyed function in words of 32 bits, which classic
-/// BPF can compute as well.
+/// HalfSipHash-2-4 of three bytes (SipHash's reference code has it): a keyed function in words of 32 bits, which classic BPF
+/// can compute as well.
 ///
 /// Without the key a result is not to be told from chance. It authenticates nothing: the key has 64 bits, the result 32.
 public struct HalfSipHash: Hashable, Sendable {

@@ -1,5 +1,5 @@
+import PacketCrypto
 import Testing
-import Wire
 
 struct HalfSipHashTests {
   /// The authors' vector of three bytes: the key 00 01 … 07, the message 00 01 02, the result 8a fe e7 04.
