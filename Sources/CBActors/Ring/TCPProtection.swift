@@ -39,3 +39,11 @@ public struct TCPProtection: Hashable, Sendable {
     guard result == 0 else { throw .system(isIPv6 ? "IPV6_MINHOPCOUNT" : "IP_MINTTL", result) }
   }
 }
+
+extension TCPProtection: CustomStringConvertible, CustomDebugStringConvertible {
+  /// Without the key.
+  public var description: String {
+    "\(signatureKey.isEmpty ? "unsigned" : "signed"), \(isFromNextHopOnly ? "from the next hop only" : "from anywhere")"
+  }
+  public var debugDescription: String { description }
+}
