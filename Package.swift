@@ -242,7 +242,7 @@ if Context.environment["CBR_CORES"] != nil {
 
 if isFuzzing {
   // The fuzzed rooms alone, so that one build makes everything that is left.
-  let rooms: Set = ["Wire", "PacketCrypto", "DNS", "BGP", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let rooms: Set = ["Wire", "PacketCrypto", "DNS", "BGP", "BFD", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
   package.products = []
   package.targets.removeAll { !rooms.contains($0.name) }
 
@@ -257,7 +257,7 @@ if isFuzzing {
     .target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: strict),
     fuzzer("QUIC", ["PacketCrypto", "QUIC"]), fuzzer("Connection", ["PacketCrypto", "QUIC", "QUICTLS", "HTTP3"]),
     fuzzer("HTTP3", ["QUIC", "HTTP3", "MASQUE"]), fuzzer("DNS", ["DNS"]),
-    fuzzer("BGP", ["BGP"]),
+    fuzzer("BGP", ["BGP"]), fuzzer("BFD", ["BFD"]), fuzzer("Netlink", ["Netlink"]),
   ]
 }
 
