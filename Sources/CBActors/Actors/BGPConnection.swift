@@ -14,6 +14,7 @@ final class BGPConnection: TCPConnectionDelegate {
   static var options: TCPConnection.Options {
     var options = TCPConnection.Options()
     options.receiveBufferSize = 64 << 10
+    options.isClosedAtKill = true
     return options
   }
 

@@ -3,6 +3,7 @@
 #include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -217,6 +218,20 @@ void cb_linger_none(int fd) {
 }
 
 void cb_no_delay(int fd) { set(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+
+long cb_recv(int fd, void *bytes, size_t count) {
+  ssize_t received = recv(fd, bytes, count, MSG_DONTWAIT);
+  return received < 0 ? -errno : received;
+}
+
+int cb_epoll_of(int fd) {
+  int epoll = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll < 0) return -errno;
+  struct epoll_event event = {.events = EPOLLIN};
+  int error = epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? errno : 0;
+  if (error) close(epoll);
+  return error ? -error : epoll;
+}
 
 long cb_send(int fd, const void *bytes, size_t count) {
   ssize_t sent;

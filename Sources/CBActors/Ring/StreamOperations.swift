@@ -32,10 +32,18 @@ final class StreamReceive: RingOperation {
   private let capacity: Int
   private var memory: UnsafeMutableRawBufferPointer?
   private var filled = 0..<0
+  /// Waited on in the socket's place; see ``TCPConnection/Options/isClosedAtKill``.
+  private let epoll: Int32?
 
-  init(capacity: Int) { self.capacity = max(1, capacity) }
+  init(capacity: Int, epoll: Int32?) {
+    self.capacity = max(1, capacity)
+    self.epoll = epoll
+  }
 
-  deinit { memory?.deallocate() }
+  deinit {
+    memory?.deallocate()
+    if let epoll { Glibc.close(epoll) }
+  }
 
   var isEmpty: Bool { filled.isEmpty }
   var bytes: UnsafeRawBufferPointer {
@@ -45,13 +53,20 @@ final class StreamReceive: RingOperation {
   func submit(on ring: RingExecutor, _ descriptor: Int32) {
     let memory = self.memory ?? .allocate(byteCount: capacity, alignment: 64)
     self.memory = memory
-    ring.submit(self) { cb_prep_recv($0, descriptor, memory.baseAddress, memory.count) }
+    if let epoll {
+      ring.submit(self) { cb_prep_poll($0, epoll, UInt32(POLLIN)) }
+    } else {
+      ring.submit(self) { cb_prep_recv($0, descriptor, memory.baseAddress, memory.count) }
+    }
   }
 
   func fill(_ count: Int) { filled = 0..<count }
   func drop(_ count: Int) { filled = filled.lowerBound + count..<filled.upperBound }
 
-  override func complete(result: Int32, flags: UInt32) { connection.received(result) }
+  override func complete(result: Int32, flags: UInt32) {
+    guard epoll != nil, result >= 0, let memory else { return connection.received(result) }
+    connection.received(Int32(cb_recv(connection.descriptor, memory.baseAddress, memory.count)))
+  }
 }
 
 /// The send of a connection, with its queue: a ring of bytes that never move while the kernel reads them.

@@ -43,6 +43,9 @@ static inline void cb_prep_read(struct io_uring_sqe *s, int fd, void *bytes, uns
 static inline void cb_prep_poll_multishot(struct io_uring_sqe *s, int fd, unsigned events) {
   io_uring_prep_poll_multishot(s, fd, events);
 }
+static inline void cb_prep_poll(struct io_uring_sqe *s, int fd, unsigned events) {
+  io_uring_prep_poll_add(s, fd, events);
+}
 static inline void cb_prep_recvmsg_multishot(struct io_uring_sqe *s, int fd, struct msghdr *header, uint16_t group) {
   io_uring_prep_recvmsg_multishot(s, fd, header, 0);
   s->flags |= IOSQE_BUFFER_SELECT;

@@ -110,6 +110,10 @@ int cb_remote_endpoint(int fd, struct cb_endpoint *out);
 // SO_LINGER of zero seconds: closing sends RST.
 void cb_linger_none(int fd);
 void cb_no_delay(int fd);
+// What there is to read, 0 at the end, or a negative errno; never blocks.
+long cb_recv(int fd, void *bytes, size_t count);
+// A descriptor that is readable while `fd` is, and does not hold it open.
+int cb_epoll_of(int fd);
 // The byte count taken or a negative errno; never blocks, never raises SIGPIPE.
 long cb_send(int fd, const void *bytes, size_t count);
 int cb_shutdown_write(int fd);
