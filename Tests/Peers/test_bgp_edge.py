@@ -120,6 +120,37 @@ def test_routes_of_ipv6_are_forwarded(lab):
     )
 
 
+def rules(lab):
+    text = run("ip", "-j", "-4", "-n", lab.space, "rule", "show")
+    return {(rule["priority"], rule.get("src"), rule.get("fwmark"), rule["table"]) for rule in json.loads(text)}
+
+
+def test_packets_look_into_the_table_that_a_rule_names(lab):
+    bird = Bird(lab).start(routes4=["203.0.113.0/24"])
+    run("ip", "-n", lab.space, "rule", "add", "priority", 900, "from", "10.99.0.0/16", "lookup", 99)
+    others = rules(lab)
+    kernel_settings = """  kernel:
+    on: true
+    table: 1000
+    rules:
+      - {priority: 1000, table: 1000, from: 10.64.0.0/10}
+      - {priority: 1001, table: 1000, mark: 7}
+"""
+    pop = start(lab, bird, bgp=kernel_settings)
+    # Only by its table is the destination reached, and only who is meant reaches it.
+    wait_until(lambda: kernel(lab, "table", 1000), what="the route")
+    assert rules(lab) == others | {(1000, "10.64.0.0", None, "1000"), (1001, "all", "0x7", "1000")}
+    run("ip", "-n", lab.space, "addr", "add", "10.64.0.1/32", "dev", "lo")
+    assert bird.address in run("ip", "-n", lab.space, "route", "get", "203.0.113.1", "from", "10.64.0.1")
+    assert bird.address in run("ip", "-n", lab.space, "route", "get", "203.0.113.1", "mark", 7)
+    assert bird.address not in run("ip", "-n", lab.space, "route", "get", "203.0.113.1", check=False)
+    pop.kill()
+    pop.start()
+    wait_state(pop, bird, "Established")
+    pop.stop()
+    assert rules(lab) == others
+
+
 # ---- Health
 
 

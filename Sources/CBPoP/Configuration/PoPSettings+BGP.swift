@@ -125,9 +125,7 @@ extension PoPSettings.BGP {
     localAS = UInt32(settings.integer("bgp.localAS"))
     if case .v4(let four)? = settings.text("bgp.routerID").flatMap({ IPAddress($0) }) { routerID = four }
     listen = settings.list("bgp.listen").compactMap { SocketAddress($0) }
-    announce = settings.list("bgp.announce").compactMap { text in
-      IPPrefix(text) ?? IPAddress(text).flatMap { IPPrefix($0, length: $0.bitWidth) }
-    }
+    announce = settings.list("bgp.announce").compactMap { IPPrefix(settingsText: $0) }
     shutdownDelay = settings.interval("bgp.shutdownDelay")
     health = Health(settings)
     kernel = Kernel(settings)
@@ -140,6 +138,7 @@ extension PoPSettings.BGP {
     if let text = settings.text("bgp.routerID"), routerID.map({ $0 == .any }) ?? true {
       problems.append(settings.problem("bgp.routerID", "\(text) is no IPv4 address of a host"))
     }
+    problems += kernel.ruleProblems(settings)
     guard !neighbors.isEmpty else { return problems }
     if settings.text("bgp.routerID") == nil {
       problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))

@@ -9,6 +9,7 @@ extension PoPSettings.BGP {
     public var metric: UInt32
     public var paths: Int
     public var origin: UInt8
+    public var rules: [Rule]
 
     init(_ settings: ResolvedSettings) {
       isOn = settings.boolean("bgp.kernel.on")
@@ -16,6 +17,7 @@ extension PoPSettings.BGP {
       metric = UInt32(settings.integer("bgp.kernel.metric"))
       paths = settings.integer("bgp.kernel.paths")
       origin = UInt8(settings.integer("bgp.kernel.protocol"))
+      rules = (0..<settings.sectionCount("bgp.kernel.rules")).map { Rule(settings, "bgp.kernel.rules[\($0)]") }
     }
   }
 
@@ -29,5 +31,8 @@ extension PoPSettings.BGP {
       .value(
         "protocol", .integer(5...255), default: "\(RouteOrigin.cloudBridge.rawValue)",
         "Marks the routes as ours (rtm_protocol); no other program here may use it."),
+      .sections(
+        "rules", example: [["priority": "1000", "table": "100", "from": "10.64.0.0/10"]], commentedOut: true,
+        "Which packets look into which table (policy routing). Rules of others are never touched.", Kernel.ruleKeys),
     ])
 }

@@ -133,3 +133,13 @@ public enum SecretFileError: Error, Hashable, Sendable, CustomStringConvertible 
     }
   }
 }
+
+extension IPPrefix {
+  /// A prefix, or an address for it alone.
+  init?(settingsText text: String) {
+    guard let prefix = IPPrefix(text) ?? IPAddress(text).flatMap({ IPPrefix($0, length: $0.bitWidth) }) else {
+      return nil
+    }
+    self = prefix
+  }
+}

@@ -263,11 +263,7 @@ extension PoPSettings.TrustProfile {
 
 extension PoPSettings.Policy {
   init(_ settings: ResolvedSettings) {
-    func prefixes(_ path: String) -> [IPPrefix] {
-      settings.list(path).compactMap { text in
-        IPPrefix(text) ?? IPAddress(text).flatMap { IPPrefix($0, length: $0.bitWidth) }
-      }
-    }
+    func prefixes(_ path: String) -> [IPPrefix] { settings.list(path).compactMap { IPPrefix(settingsText: $0) } }
     allowPrivate = settings.boolean("policy.allowPrivate")
     allowPrefixes = prefixes("policy.allowPrefixes")
     denyPrefixes = prefixes("policy.denyPrefixes")

@@ -58,6 +58,7 @@ struct Routing {
       configuration.routes.origin = RouteOrigin(rawValue: settings.kernel.origin)
       let kernel = KernelRoutes(ring: ring, configuration, watch: watch, logger: logger)
       try await kernel.start()
+      for rule in settings.kernel.everyRule { await kernel.set(rule) }
       forwarding = BGPSpeaker.Forwarding(
         kernel, table: settings.kernel.table, metric: settings.kernel.metric, paths: settings.kernel.paths)
     }
@@ -128,6 +129,8 @@ struct Routing {
   func stop() async {
     await health?.stop()
     await speaker.stop("the PoP stops")
+    for rule in settings.kernel.everyRule { await kernel?.set(rule, isWanted: false) }
+    await kernel?.settle()
     await kernel?.stop()
     await bfd?.stop()
     await watch.stop()
