@@ -300,7 +300,12 @@ public struct Session {
     guard isWanted else { return }
     let wasStable = wasEstablished && held >= configuration.maximumIdleHoldTime
     if wasStable { nextIdleHoldTime = configuration.idleHoldTime }
-    if outcome.damps || wasEstablished && !wasStable {
+    if cause?.isOrderly == true {
+      report(cause)
+      // One that is ended as soon as it is there is left to the ConnectRetryTimer, so that two do not chase each other.
+      let isAtOnce = wasEstablished && held >= configuration.idleHoldTime
+      handle(isAtOnce ? .automaticStart : .automaticStartPassive, on: .main, now)
+    } else if outcome.damps || wasEstablished && !wasStable {
       report(cause)
       main.machine.holdIdle(for: nextIdleHoldTime, now: now)
       nextIdleHoldTime = min(nextIdleHoldTime * 2, configuration.maximumIdleHoldTime)
@@ -342,6 +347,28 @@ extension Session {
       parameters = nil
       if stream.pendingCount > 0 { stream = MessageStream() }
     }
+  }
+}
+
+extension Session.EndCause {
+  /// Somebody meant it, or the path is to blame: what comes and goes so is no oscillation of the peer. RFC 4271 §8.1.1 leaves
+  /// open what damps: here errors do.
+  var isOrderly: Bool {
+    switch self {
+    case .sent(let notification), .received(let notification): notification.isOrderly
+    case .transport, .collision: false
+    }
+  }
+}
+
+extension NotificationMessage {
+  fileprivate var isOrderly: Bool {
+    guard code == .cease else { return false }
+    if let hardResetReason { return hardResetReason.isOrderly }
+    let orderly: [CeaseReason] = [
+      .administrativeShutdown, .peerDeconfigured, .administrativeReset, .otherConfigurationChange, .bfdDown,
+    ]
+    return orderly.contains(CeaseReason(rawValue: subcode))
   }
 }
 
