@@ -68,4 +68,44 @@ struct RIBForwardingTests {
     }
     #expect(count == 1)
   }
+  /// RFC 4724 §4.1 has a restarting speaker wait; here for what an earlier run has left in the kernel.
+  @Test func theFirstRoutesAreThereWhenAllPeersHaveSaidSo() throws {
+    let network = try network(2)
+    let ends = [updateBody(), updateBody(attribute(0x80, 15, [0, 2, 1]))]
+    func isComplete() -> Bool { network.rib.hasFirstRoutes }
+    network.down(0)
+    network.down(1)
+    network.rib.openForwarding()
+    network.rib.awaitFirstRoutes(of: network.peers, until: .zero + .seconds(60))
+    let deadline = network.rib.deadline
+    #expect(deadline == .zero + .seconds(60))
+    network.up(0)
+    network.announce([try prefix("203.0.113.0/24")], attributes([65_001], nextHop: hop(11)), from: 0)
+    for end in ends { _ = network.receive(end, from: 0) }
+    #expect(changes(network).count == 1 && !isComplete(), "the other peer is not there yet")
+    network.up(1)
+    _ = network.receive(ends[0], from: 1)
+    // A session that breaks off starts from its beginning.
+    network.down(1)
+    network.up(1)
+    network.announce([try prefix("192.0.2.0/24")], attributes([65_002], nextHop: hop(12)), from: 1)
+    _ = network.receive(ends[1], from: 1)
+    #expect(!isComplete())
+    _ = network.receive(ends[0], from: 1)
+    #expect(!isComplete(), "the kernel has not been told all")
+    #expect(changes(network).count == 1 && isComplete())
+    let after = network.rib.deadline
+    #expect(after == .distantFuture)
+  }
+
+  @Test func aPeerThatNeverSaysSoIsNotWaitedForForever() throws {
+    let network = try network(1)
+    network.rib.openForwarding()
+    network.rib.awaitFirstRoutes(of: network.peers, until: .zero + .seconds(60))
+    network.rib.handleTimeout(now: .zero + .seconds(59))
+    let isEarly = network.rib.hasFirstRoutes
+    network.rib.handleTimeout(now: .zero + .seconds(60))
+    let isThere = network.rib.hasFirstRoutes
+    #expect(!isEarly && isThere)
+  }
 }

@@ -15,7 +15,8 @@ public actor BGPSpeaker {
   private let peers: [PeerID]
   private var listeners: [TCPListener] = []
   private let forwarding: Forwarding?
-  private var sweep: RingTimer?
+  /// The kernel may have routes of an earlier run that nobody has told of in this.
+  private var mustSweep = false
 
   /// How the kernel forwards by the speaker's tables.
   public struct Forwarding: Sendable {
@@ -74,10 +75,9 @@ public actor BGPSpeaker {
     }
     if forwarding != nil {
       tables.value.rib.openForwarding()
-      // What neighbors that kept us have told by then is all that is to be kept of an earlier run.
-      let timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.sweepForwarding() } }
-      timer.schedule(at: ring.refreshNow() + Self.sweepTime)
-      sweep = timer
+      tables.value.rib.awaitFirstRoutes(of: peers, until: ring.refreshNow() + Self.firstRoutesTime)
+      mustSweep = true
+      tables.value.changed()
     }
     do {
       for address in addresses {
@@ -111,7 +111,6 @@ public actor BGPSpeaker {
     }
     // The tables know the sessions, and the sessions the tables.
     tables.value.onChange = nil
-    sweep?.cancel()
     guard let forwarding else { return }
     // By will, and not by a crash: what led to the neighbors goes with them.
     while forward() {}
@@ -133,8 +132,8 @@ public actor BGPSpeaker {
 
   // MARK: Forwarding
 
-  /// How long the kernel's routes of an earlier run stay, for the neighbors to tell theirs anew.
-  private static let sweepTime = Interval.seconds(60)
+  /// How long the kernel's routes of an earlier run stay at most, for the neighbors to tell theirs anew.
+  private static let firstRoutesTime = Interval.seconds(60)
   /// Destinations given to the kernel in one batch, before sessions have their turn again.
   private static let forwardedPerBatch = 4_096
 
@@ -154,12 +153,15 @@ public actor BGPSpeaker {
         }
       }
     }
+    if mustSweep, tables.value.rib.hasFirstRoutes {
+      mustSweep = false
+      logger.info("kernel routes of an earlier run swept")
+      forwarding.kernel.assumeIsolated { $0.sweep() }
+    }
     guard tables.value.rib.hasForwarding else { return false }
     tables.value.changed()
     return true
   }
-
-  private func sweepForwarding() { forwarding?.kernel.assumeIsolated { $0.sweep() } }
 
   // MARK: Routes
 

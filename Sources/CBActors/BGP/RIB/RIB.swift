@@ -28,6 +28,8 @@ public struct RIB: ~Copyable {
   var stale: [StaleRoutes] = [StaleRoutes()]
   /// While this speaker is restarting.
   var deferral: SelectionDeferral?
+  /// While peers have yet to tell what the forwarding plane is to have.
+  var firstRoutes: SelectionDeferral?
   /// By peer and family.
   var sendings: [Sender?] = [nil]
   var writer = AttributeWriter()
@@ -83,6 +85,7 @@ public struct RIB: ~Copyable {
     for action in stale[peer.index].sessionUp(parameters) { perform(action, of: peer) }
     deferral?.sessionUp(peer, parameters)
     if deferral?.isComplete == true { deferral = nil }
+    firstRoutes?.sessionUp(peer, parameters)
     var rules = rules
     rules.keepsLongLivedStale = !parameters.peerLongLived.isEmpty
     sendings[peer.index] = Sender(rules, policies[peer.index].outgoing, origins, parameters)
@@ -125,6 +128,7 @@ public struct RIB: ~Copyable {
     }
     sendings[peer.index] = nil
     deferral?.sessionDown(peer)
+    firstRoutes?.sessionDown(peer)
   }
 
   mutating func removeAll(of peer: PeerID, onlyStale: Bool, families: AddressFamilies) {
