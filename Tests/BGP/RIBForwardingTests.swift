@@ -15,7 +15,7 @@ struct RIBForwardingTests {
   private func changes(_ network: RIBNetwork, paths: Int = 8) -> [IPPrefix: Set<IPAddress>] {
     var changes: [IPPrefix: Set<IPAddress>] = [:]
     while let forwarding = network.rib.nextForwarding(paths: paths) {
-      changes[forwarding.prefix] = Set(forwarding.nextHops)
+      changes[forwarding.prefix] = Set(forwarding.nextHops.map(\.address))
       #expect(forwarding.nextHops.count == Set(forwarding.nextHops).count)
     }
     let hasMore = network.rib.hasForwarding
@@ -63,11 +63,13 @@ struct RIBForwardingTests {
     }
     var count = 0
     while let forwarding = network.rib.nextForwarding(paths: 8) {
-      #expect(forwarding == RIB.Forwarding(prefix: route, nextHops: [six]))
+      let hop = RIB.Forwarding.Hop(address: six, linkLocal: nil, peer: network.peers[0])
+      #expect(forwarding == RIB.Forwarding(prefix: route, nextHops: [hop]))
       count += 1
     }
     #expect(count == 1)
   }
+
   /// RFC 4724 §4.1 has a restarting speaker wait; here for what an earlier run has left in the kernel.
   @Test func theFirstRoutesAreThereWhenAllPeersHaveSaidSo() throws {
     let network = try network(2)
@@ -107,5 +109,54 @@ struct RIBForwardingTests {
     network.rib.handleTimeout(now: .zero + .seconds(60))
     let isThere = network.rib.hasFirstRoutes
     #expect(!isEarly && isThere)
+  }
+}
+
+/// RFC 2545 §3.
+@Suite("Next hops on a link")
+struct LinkLocalNextHopTests {
+  private static let global: [UInt8] = [0x20, 0x01, 0x0d, 0xb8] + Array(repeating: 0, count: 11) + [9]
+  private static let linkLocal: [UInt8] = [0xfe, 0x80] + Array(repeating: 0, count: 13) + [7]
+  private static let nowhere = [UInt8](repeating: 0, count: 16)
+  private let seven = IPv6Address(high: 0xfe80 << 48, low: 7)
+
+  /// The way to 2001:db8:200::/48 after it has come with this next hop.
+  private func way(_ nextHop: [UInt8], in network: RIBNetwork) -> RIB.Forwarding.Hop? {
+    network.rib.openForwarding()
+    let reach = attribute(0x80, 14, [0, 2, 1, UInt8(nextHop.count)] + nextHop + [0, 48, 0x20, 0x01, 0x0d, 0xb8, 2, 0])
+    let rest = attribute(0x40, 1, [0]) + attribute(0x40, 2, [2, 1, 0, 0, 0xfd, 0xe9])
+    guard network.receive(updateBody(reach + rest), from: 0) == .applied else { return nil }
+    return network.rib.nextForwarding(paths: 8)?.nextHops.first
+  }
+
+  @Test func bothAddressesAreKept() throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001), .init(autonomousSystem: RIBNetwork.localAS)])
+    let global = Self.global.withUnsafeBytes { IPAddress(networkBytes: $0) }
+    #expect(
+      way(Self.global + Self.linkLocal, in: network)
+        == .init(address: global!, linkLocal: seven, peer: network.peers[0]))
+    // Beyond the link nobody is told of it.
+    network.deliver()
+    #expect(network.views[1].routes.values.allSatisfy { $0.linkLocalNextHop == nil && $0.nextHop == global })
+    // Without it, it is another set.
+    #expect(way(Self.global, in: network)?.linkLocal == nil)
+    #expect(way(Self.global + Self.linkLocal, in: network)?.linkLocal == seven)
+    let counts = network.rib.counts
+    #expect(counts.attributeSets == 1, "\(counts)")
+  }
+
+  @Test(arguments: [linkLocal, linkLocal + linkLocal, nowhere + linkLocal])
+  func aRouterWithoutAGlobalAddress(_ nextHop: [UInt8]) throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001), .init(autonomousSystem: RIBNetwork.localAS)])
+    #expect(way(nextHop, in: network) == .init(address: .v6(seven), linkLocal: nil, peer: network.peers[0]))
+    network.deliver()
+    #expect(
+      network.views[1].routes.values.map(\.nextHop) == [.v6(network.rules[1].nextHopIPv6!)], "our own in its place")
+  }
+
+  @Test func whatIsNoLinkLocalAddressIsNotTakenForOne() throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001)])
+    #expect(way(Self.global + Self.global, in: network)?.linkLocal == nil)
+    #expect(way(Self.nowhere + Self.global, in: network) == nil)
   }
 }

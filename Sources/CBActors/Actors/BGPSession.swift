@@ -16,6 +16,8 @@ public actor BGPSession {
     public var peer: PeerConfiguration
     /// Where the neighbor listens.
     public var address: SocketAddress
+    /// By name, of a link-local address; it need not be there yet.
+    public var interface: String?
     /// What we connect from; nil leaves it to the kernel.
     public var localAddress: IPAddress?
     public var protection = TCPProtection()
@@ -33,6 +35,14 @@ public actor BGPSession {
       self.name = name
       self.address = address
       self.peer = peer
+    }
+
+    /// With its interface as it is now; nil where there is none of that name.
+    var currentAddress: SocketAddress? { interface.map { address.on(interface: $0) } ?? address }
+
+    /// Whether a connection from there is the neighbor's.
+    func isReached(at remote: SocketAddress) -> Bool {
+      address.ip == remote.ip && (interface == nil || currentAddress?.scopeID == remote.scopeID)
     }
   }
 
@@ -142,7 +152,7 @@ public actor BGPSession {
   /// Watches the way to the neighbor from the session's own address on. It goes on when the session has ended.
   private func watchPath(from local: IPAddress) {
     guard let bfd, let configuration = neighbor.bfd else { return }
-    let ends = SessionTable.Peer(local: local, remote: neighbor.address.ip, scopeID: neighbor.address.scopeID)
+    let ends = SessionTable.Peer(local: local, remote: neighbor.address.ip, scopeID: interface)
     let observer: BFDSpeaker.Observer = { [weak self] _, event, remote in
       // RFC 5882 §3.2: a peer's AdminDown is no failure of the path.
       guard case .stateChanged(from: .up, _, let cause) = event, remote != .adminDown else { return }
@@ -182,11 +192,16 @@ public actor BGPSession {
   }
 
   private func connect(_ id: BGP.Session.ConnectionID) {
+    guard let address = neighbor.currentAddress else {
+      logger.info("no such interface", metadata: ["interface": "\(neighbor.interface ?? "")"])
+      core.connectionFailed(id, now: ring.now)
+      return
+    }
     let connection = BGPConnection(id, session: self)
     do {
       var options = BGPConnection.options
       options.protection = neighbor.protection
-      try connection.connect(to: neighbor.address, from: neighbor.localAddress, options)
+      try connection.connect(to: address, from: neighbor.localAddress, options)
       connections[id] = connection
     } catch {
       logger.debug("cannot connect", metadata: ["error": "\(error)"])
@@ -273,6 +288,9 @@ public actor BGPSession {
     let matters = to == .established || from == .established || cause.map { $0 != .transport } ?? false
     logger.log(level: matters ? .notice : .info, "BGP state", metadata: metadata)
   }
+
+  /// The interface of the established session with a link-local neighbor; 0 for any other.
+  var interface: UInt32 { established?.interface ?? 0 }
 
   private func sessionUp(_ id: BGP.Session.ConnectionID, _ parameters: SessionParameters) {
     guard let connection = connections[id] else { return }

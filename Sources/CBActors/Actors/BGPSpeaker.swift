@@ -119,8 +119,8 @@ public actor BGPSpeaker {
   }
 
   /// A neighbor cannot be reached any more, as its link has gone: its session ends now, and its routes with it.
-  public func pathFailed(to neighbor: IPAddress) {
-    for session in sessions where session.neighbor.address.ip == neighbor {
+  public func pathFailed(to neighbor: BGPSession.Neighbor) {
+    for session in sessions where session.neighbor.name == neighbor.name {
       session.assumeIsolated { $0.pathFailed("the link is down") }
     }
   }
@@ -141,16 +141,15 @@ public actor BGPSpeaker {
   @discardableResult
   private func forward() -> Bool {
     guard let forwarding else { return false }
-    let tables = tables
+    let (tables, sessions, peers) = (tables, sessions, peers)
     forwarding.kernel.assumeIsolated { kernel in
       for _ in 0..<Self.forwardedPerBatch {
         guard let change = tables.value.rib.nextForwarding(paths: forwarding.paths) else { return }
         let key = Route.Key(change.prefix, table: forwarding.table, metric: forwarding.metric)
-        if change.nextHops.isEmpty {
-          kernel.remove(key)
-        } else {
-          kernel.set(key, by: change.nextHops.map { NextHop(gateway: $0) })
+        let hops = change.nextHops.compactMap { hop in
+          Self.gateway(hop, of: peers.firstIndex(of: hop.peer).map { sessions[$0] }, kernel)
         }
+        if hops.isEmpty { kernel.remove(key) } else { kernel.set(key, by: hops) }
       }
     }
     if mustSweep, tables.value.rib.hasFirstRoutes {
@@ -161,6 +160,20 @@ public actor BGPSpeaker {
     guard tables.value.rib.hasForwarding else { return false }
     tables.value.changed()
     return true
+  }
+
+  /// A link-local address where the router has told one and its interface is known: it needs no route to the gateway, and
+  /// stays when the link is renumbered. Nil for a way that does not lead anywhere.
+  private static func gateway(
+    _ hop: RIB.Forwarding.Hop, of session: BGPSession?, _ kernel: isolated KernelRoutes
+  ) -> NextHop? {
+    guard let onLink = hop.linkLocal.map({ .v6($0) }) ?? (hop.address.isLinkLocal ? hop.address : nil) else {
+      return NextHop(gateway: hop.address)
+    }
+    let known = session?.assumeIsolated { $0.interface } ?? 0
+    let interface = known != 0 ? known : session.flatMap { kernel.interface(toward: $0.neighbor.address.ip) }
+    if let interface { return NextHop(gateway: onLink, interface: interface) }
+    return hop.address.isLinkLocal ? nil : NextHop(gateway: hop.address)
   }
 
   // MARK: Routes
@@ -198,7 +211,7 @@ public actor BGPSpeaker {
   // MARK: Listening
 
   private func accepted(_ connection: TCPConnection) {
-    guard let session = sessions.first(where: { $0.neighbor.address.ip == connection.remoteAddress.ip }) else {
+    guard let session = sessions.first(where: { $0.neighbor.isReached(at: connection.remoteAddress) }) else {
       logger.info("no such neighbor", metadata: ["address": "\(connection.remoteAddress.ip)"])
       return connection.abort()
     }

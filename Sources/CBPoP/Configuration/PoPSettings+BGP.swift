@@ -18,6 +18,8 @@ extension PoPSettings {
     public struct Neighbor: Hashable, Sendable {
       public var name: String
       public var address: IPAddress
+      /// Of a link-local address.
+      public var interface: String?
       public var port: UInt16
       public var remoteAS: UInt32
       public var localAddress: IPAddress?
@@ -79,7 +81,9 @@ extension PoPSettings {
 
   private static let neighborKeys: [Schema.Key] = [
     .value("name", .identifier, required: true, "For logs."),
-    .value("address", .address, required: true, "Its address; connections from elsewhere are refused."),
+    .value(
+      "address", .scopedAddress, required: true,
+      "Its address, a link-local one with its interface as in fe80::1%eth1; connections from elsewhere are refused."),
     .value(
       "remoteAS", .integer(1...4_294_967_294), required: true, "Its autonomous system; localAS for an internal peer."),
     .value("port", .integer(1...65_535), default: "179", "Where it listens (TCP)."),
@@ -144,15 +148,25 @@ extension PoPSettings.BGP {
     if settings.text("bgp.routerID") == nil {
       problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))
     }
-    var addresses: Set<IPAddress> = []
+    var addresses: Set<String> = []
     var names: Set<String> = []
     for (index, neighbor) in neighbors.enumerated() {
       let path = "bgp.neighbors[\(index)]"
       if !names.insert(neighbor.name).inserted {
         problems.append(settings.problem("\(path).name", "'\(neighbor.name)' is taken by an earlier neighbor"))
       }
-      if !addresses.insert(neighbor.address).inserted {
-        problems.append(settings.problem("\(path).address", "\(neighbor.address) has an earlier neighbor already"))
+      let address = "\(neighbor.address)" + (neighbor.interface.map { "%\($0)" } ?? "")
+      if !addresses.insert(address).inserted {
+        problems.append(settings.problem("\(path).address", "\(address) has an earlier neighbor already"))
+      }
+      // The kernel knows them by the address alone.
+      if let other = neighbors[..<index].first(where: { $0.address == neighbor.address }),
+        other.passwordFile != neighbor.passwordFile || other.hasTTLSecurity != neighbor.hasTTLSecurity
+      {
+        problems.append(
+          settings.problem(
+            "\(path).address",
+            "\(neighbor.address) is that of \(other.name) too: both need the same passwordFile and ttlSecurity"))
       }
       // RFC 4271 §4.2: "The Hold Time MUST be either zero or at least three seconds."
       if neighbor.holdTime != .zero, neighbor.holdTime < .seconds(3) {
@@ -178,7 +192,9 @@ extension PoPSettings.BGP {
 extension PoPSettings.BGP.Neighbor {
   init(_ settings: ResolvedSettings, _ path: String) {
     name = settings.text("\(path).name") ?? ""
-    address = settings.text("\(path).address").flatMap { IPAddress($0) } ?? .v4(.any)
+    let scoped = settings.text("\(path).address").flatMap { ValueKind.scopedAddress($0) }
+    address = scoped?.ip ?? .v4(.any)
+    interface = scoped?.interface
     port = UInt16(settings.integer("\(path).port"))
     remoteAS = UInt32(settings.integer("\(path).remoteAS"))
     localAddress = settings.text("\(path).localAddress").flatMap { IPAddress($0) }

@@ -68,9 +68,11 @@ struct Routing {
       guard case .link(let link, isUsable: false) = change else { return }
       // All of these live on one ring, and are called on its thread.
       let networks = watch.assumeIsolated { $0.networks }
-      for neighbor in neighbors where networks.interface(toward: neighbor.address.ip) == link.index {
-        bfd?.assumeIsolated { $0.pathFailed(neighbor.address.ip) }
-        speaker.assumeIsolated { $0.pathFailed(to: neighbor.address.ip) }
+      for neighbor in neighbors {
+        let isThere = neighbor.interface.map { $0 == link.name }
+        guard isThere ?? (networks.interface(toward: neighbor.address.ip) == link.index) else { continue }
+        bfd?.assumeIsolated { $0.pathFailed(neighbor.address.ip, over: link.index) }
+        speaker.assumeIsolated { $0.pathFailed(to: neighbor) }
       }
     }
     var health: ServiceHealth?
@@ -184,6 +186,7 @@ extension BGPSession.Neighbor {
     }
     peer.role = settings.role.flatMap { Capability.Role(settingsText: $0)?.counterpart }
     self.init(name: settings.name, address: SocketAddress(settings.address, port: settings.port), peer: peer)
+    interface = settings.interface
     localAddress = settings.localAddress
     for hop in settings.nextHops {
       switch hop {

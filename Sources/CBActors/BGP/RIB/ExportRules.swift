@@ -65,7 +65,9 @@ public struct ExportRules: Hashable, Sendable {
     // RFC 4271 §5.1.3: to an internal peer a learned next hop is passed on, to others our own is given. Third-party
     // next hops are never used.
     let passesNextHop = policy?.setsNextHop ?? false || isInternal && !source.isLocal
-    let nextHop = family.isFlowspec ? nil : (passesNextHop ? summary.nextHop : nil) ?? ownNextHop(for: family)
+    // RFC 2545 §3: a link-local one means nothing beyond its link.
+    let passedOn = passesNextHop && summary.nextHop?.isLinkLocal == false ? summary.nextHop : nil
+    let nextHop = family.isFlowspec ? nil : passedOn ?? ownNextHop(for: family)
     guard nextHop != nil || family.isFlowspec else { return nil }
     var result = AttributeSummary()
     result.nextHop = nextHop

@@ -190,6 +190,7 @@ public struct RIB: ~Copyable {
     }
     var summary = update.summary
     summary.nextHop = nextHop
+    if isMultiprotocol { summary.linkLocalNextHop = update.mpLinkLocalNextHop?.low ?? 0 }
     let id = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) {
       attributes.intern($0, summary)
     }
