@@ -204,7 +204,7 @@ let package = Package(
     tests(
       "CBPoP",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors", "CBPoP",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "Health", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors", "CBPoP",
         "Identity",
         .product(name: "Logging", package: "swift-log"),
       ]),

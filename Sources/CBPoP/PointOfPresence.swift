@@ -201,7 +201,13 @@ public struct PointOfPresence: Service {
     do {
       let bound = await endpoints.first?.localAddresses ?? []
       let listeners = bound.filter { address in settings.listen.contains { $0.ip == address.ip } }
-      routing = try await Routing.start(settings.bgp, listeners: listeners, identity: identity, logger: logger)
+      let most = settings.limits.connections
+      let service = ServedEndpoints(
+        listeners: listeners, rings: endpoints.count > 1 ? endpoints.compactMap(\.share) : [], identity: identity
+      ) {
+        await connectionCount(endpoints) * 100 / most
+      }
+      routing = try await Routing.start(settings.bgp, service, logger: logger)
     } catch {
       for endpoint in endpoints { await endpoint.stop() }
       throw error

@@ -9,6 +9,7 @@ extension PoPSettings {
     public var routerID: IPv4Address?
     public var listen: [SocketAddress]
     public var announce: [IPPrefix]
+    public var announcements: [Announcements]
     /// How long a stop waits between asking for other ways and taking the prefixes back (RFC 8326).
     public var shutdownDelay: Interval
     public var health: Health
@@ -69,6 +70,7 @@ extension PoPSettings {
       .list(
         "announce", .prefix, example: ["198.51.100.0/24", "2001:db8:100::/48"], "Prefixes to announce to all neighbors."
       ),
+      BGP.announcementsSection,
       .value(
         "shutdownDelay", .duration(.zero...(.seconds(3600))), default: "2s",
         "At a stop, the prefixes are first announced as going away (GRACEFUL_SHUTDOWN, RFC 8326), and so long after taken "
@@ -129,8 +131,9 @@ extension PoPSettings.BGP {
     localAS = UInt32(settings.integer("bgp.localAS"))
     if case .v4(let four)? = settings.text("bgp.routerID").flatMap({ IPAddress($0) }) { routerID = four }
     listen = settings.list("bgp.listen").compactMap { SocketAddress($0) }
-    announce = settings.list("bgp.announce").compactMap { text in
-      IPPrefix(text) ?? IPAddress(text).flatMap { IPPrefix($0, length: $0.bitWidth) }
+    announce = settings.list("bgp.announce").compactMap { IPPrefix(settingsText: $0) }
+    announcements = (0..<settings.sectionCount("bgp.announcements")).map {
+      Announcements(settings, "bgp.announcements[\($0)]")
     }
     shutdownDelay = settings.interval("bgp.shutdownDelay")
     health = Health(settings)
@@ -144,6 +147,7 @@ extension PoPSettings.BGP {
     if let text = settings.text("bgp.routerID"), routerID.map({ $0 == .any }) ?? true {
       problems.append(settings.problem("bgp.routerID", "\(text) is no IPv4 address of a host"))
     }
+    problems += announcementProblems(settings) + health.problems(settings)
     guard !neighbors.isEmpty else { return problems }
     if settings.text("bgp.routerID") == nil {
       problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))

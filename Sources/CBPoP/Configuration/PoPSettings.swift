@@ -265,7 +265,7 @@ extension PoPSettings.Policy {
   init(_ settings: ResolvedSettings) {
     func prefixes(_ path: String) -> [IPPrefix] {
       settings.list(path).compactMap { text in
-        IPPrefix(text) ?? IPAddress(text).flatMap { IPPrefix($0, length: $0.bitWidth) }
+        IPPrefix(settingsText: text)
       }
     }
     allowPrivate = settings.boolean("policy.allowPrivate")

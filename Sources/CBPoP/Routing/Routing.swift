@@ -1,6 +1,7 @@
 import BFD
 import BGP
 import CBActors
+import Foundation
 import Health
 import Identity
 import Logging
@@ -17,18 +18,16 @@ struct Routing {
   private let watch: NetworkWatch
   private let bfd: BFDSpeaker?
   private let health: ServiceHealth?
+  private let hooks: HealthHooks?
+  private let announcer: Announcer
   private let kernel: KernelRoutes?
   private let settings: PoPSettings.BGP
   private let logger: Logger
 
   /// Begins to listen and to connect. Nil without neighbors. Prefixes are announced from when the service is healthy on.
   ///
-  /// - Parameters:
-  ///   - listeners: the PoP's own, whose answers its health is judged by.
-  ///   - identity: the certificate that they show.
-  static func start(
-    _ settings: PoPSettings.BGP, listeners: [SocketAddress], identity: TLSIdentity, logger: Logger
-  ) async throws -> Routing? {
+  /// - Parameter service: what the PoP's health is judged by.
+  static func start(_ settings: PoPSettings.BGP, _ service: ServedEndpoints, logger: Logger) async throws -> Routing? {
     guard !settings.neighbors.isEmpty, let identifier = settings.routerID else { return nil }
     let neighbors = try settings.neighbors.map {
       try BGPSession.Neighbor($0, localAS: settings.localAS, identifier: identifier)
@@ -36,7 +35,7 @@ struct Routing {
     let ring = RingExecutor()
     try ring.start(name: "bgp")
     do {
-      return try await start(settings, listeners, identity, neighbors, identifier, on: ring, logger)
+      return try await start(settings, service, neighbors, identifier, on: ring, logger)
     } catch {
       await ring.shutdown()
       throw error
@@ -44,8 +43,9 @@ struct Routing {
   }
 
   private static func start(
-    _ settings: PoPSettings.BGP, _ listeners: [SocketAddress], _ identity: TLSIdentity,
-    _ neighbors: [BGPSession.Neighbor], _ identifier: IPv4Address, on ring: RingExecutor, _ logger: Logger
+    _ settings: PoPSettings.BGP, _ service: ServedEndpoints, _ neighbors: [BGPSession.Neighbor],
+    _ identifier: IPv4Address,
+    on ring: RingExecutor, _ logger: Logger
   ) async throws -> Routing {
     let watch = NetworkWatch(ring: ring, logger: logger)
     try await watch.start()
@@ -75,23 +75,24 @@ struct Routing {
         speaker.assumeIsolated { $0.pathFailed(to: neighbor) }
       }
     }
+    let isChecked = !settings.health.isOff && !settings.groups.isEmpty
+    let hooks =
+      settings.health.hooks.isEmpty
+      ? nil
+      : HealthHooks(
+        ring: ring, settings.health.hooks.map(HealthHooks.Hook.init),
+        path: ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin", logger: logger)
+    let announcer = Announcer(settings.groups, to: speaker, hooks: hooks, at: isChecked ? .down : .up)
+    await announcer.start()
     var health: ServiceHealth?
-    if settings.health.isOff || settings.announce.isEmpty {
-      for prefix in settings.announce { await speaker.announce(prefix) }
-    } else {
-      let service = try ServiceHealth(
-        settings.health, ring: ring, listeners: listeners, identity: identity, watch: watch, logger: logger
-      ) { state in
-        speaker.assumeIsolated { speaker in
-          for prefix in settings.announce {
-            if state.isAnnounced { speaker.announce(prefix) } else { speaker.withdraw(prefix) }
-          }
-        }
+    if isChecked {
+      let checked = try ServiceHealth(settings, ring: ring, service, watch: watch, logger: logger) { group, state in
+        announcer.assumeIsolated { $0.changed(group, to: state) }
       }
-      await service.monitor.start()
+      await checked.monitor.start()
       // Neighbors that kept our routes through a restart are not to hear an empty table first (RFC 4724 §4.1).
-      await service.monitor.untilAnnounced(atMost: .seconds(3))
-      health = service
+      await checked.monitor.untilAnnounced(atMost: .seconds(3))
+      health = checked
     }
     let addresses = settings.listen.filter { address in
       settings.neighbors.contains { $0.address.isIPv4 == address.ip.isIPv4 }
@@ -105,31 +106,28 @@ struct Routing {
       throw PoPStartError.cannotListenForNeighbors("\(error)")
     }
     return Routing(
-      ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, kernel: forwarding?.kernel,
-      settings: settings, logger: logger)
+      ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, hooks: hooks, announcer: announcer,
+      kernel: forwarding?.kernel, settings: settings, logger: logger)
   }
 
   var lookingGlass: LookingGlass { LookingGlass(speaker: speaker) }
 
   /// Has traffic go elsewhere: first asks for it (RFC 8326), then takes the prefixes back.
   func drain() async {
-    let isAnnounced = await health?.monitor.state.isAnnounced ?? true
     // From here on the operator decides.
     await health?.stop()
-    guard isAnnounced, await speaker.status().contains(where: { $0.state == .established }) else { return }
-    var attributes = PathAttributes()
-    attributes.communities = [.gracefulShutdown]
-    // RFC 8326 §4.2: within the AS the preference says it, where the community may not be heard.
-    attributes.localPreference = 0
-    for prefix in settings.announce { await speaker.announce(prefix, attributes) }
-    try? await Task.sleep(for: .nanoseconds(settings.shutdownDelay.nanoseconds))
-    for prefix in settings.announce { await speaker.withdraw(prefix) }
+    let isAnnounced = await announcer.announceDeparture()
+    if isAnnounced, await speaker.status().contains(where: { $0.state == .established }) {
+      try? await Task.sleep(for: .nanoseconds(settings.shutdownDelay.nanoseconds))
+    }
+    await announcer.withdrawAll()
   }
 
   /// Ends the sessions, so that the neighbors hear why.
   func stop() async {
     await health?.stop()
     await speaker.stop("the PoP stops")
+    await hooks?.settle(atMost: .seconds(2))
     await kernel?.stop()
     await bfd?.stop()
     await watch.stop()
@@ -208,6 +206,12 @@ extension BGPSession.Neighbor {
       protection.signatureKey = Array(try Secret(file: file).exposed.utf8)
       guard (1...80).contains(protection.signatureKey.count) else { throw SecretFileError.noPassword(file) }
     }
+  }
+}
+
+extension HealthHooks.Hook {
+  fileprivate init(_ settings: PoPSettings.BGP.Health.Command) {
+    self.init(settings.name, settings.arguments, timeout: settings.timeout)
   }
 }
 
