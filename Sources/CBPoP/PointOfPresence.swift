@@ -269,12 +269,14 @@ public enum PoPStartError: Error, Hashable, Sendable, CustomStringConvertible {
   case cannotListen(String, String)
   case cannotListenForNeighbors(String)
   case cannotListenForBFD(String)
+  case noTCPAuthentication(String)
   case noCertificate
   public var description: String {
     switch self {
     case .noCertificate: "no certificate: set tls.certificateFile and tls.privateKeyFile, or start with --dev"
     case .cannotListen(let address, let reason): "cannot listen on \(address) (UDP): \(reason)"
     case .cannotListenForNeighbors(let reason): "cannot listen on bgp.listen (TCP): \(reason)"
+    case .noTCPAuthentication(let reason): "cannot use keyFile of bgp.neighbors: \(reason); passwordFile needs less"
     case .cannotListenForBFD(let reason): "cannot listen for BFD (UDP 3784): \(reason)"
     }
   }

@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from routers import Bird, Lab, need, run, wait_state
+from routers import POP_AS, Bird, Lab, need, run, wait_state
 
 from conftest import wait_until
 
@@ -216,3 +216,58 @@ def test_a_route_that_is_about_to_go_is_the_last_choice(lab):
     one.ask("configure")
     wait_until(lambda: way() == {one.address}, 10, "the shorter way again")
 
+
+# ---- TCP-AO (RFC 5925)
+
+
+def has_tcp_ao():
+    import socket
+
+    with socket.socket() as s:
+        try:
+            s.setsockopt(socket.IPPROTO_TCP, 38, b"\0" * 288)
+        except OSError as error:
+            return error.errno not in (92, 1)
+    return True
+
+
+def ao_settings(lab, bird):
+    key = lab.directory / "ao.key"
+    key.write_text("a shared word")
+    key.chmod(0o600)
+    return lab.neighbor(bird, keyFile=key, sendID=5, receiveID=7, algorithm="aes-128-cmac-96")
+
+
+def test_a_kernel_without_tcp_ao_is_said_to_lack_it(lab):
+    if has_tcp_ao():
+        pytest.skip("NOT TESTED: this kernel has TCP-AO")
+    bird = Bird(lab)
+    with pytest.raises(AssertionError) as failure:
+        lab.start_pop(f"  announce: [{OURS}]\n  neighbors:\n{ao_settings(lab, bird)}")
+    said = str(failure.value)
+    assert "cannot use keyFile of bgp.neighbors" in said and "has no TCP Authentication Option (RFC 5925)" in said
+    assert "a shared word" not in said
+
+
+def test_sessions_between_two_pops_under_tcp_ao(lab):
+    """None of BIRD 2, GoBGP 3 and ExaBGP 4 has it, so this is our own at both ends."""
+    if not has_tcp_ao():
+        pytest.skip("NOT TESTED: TCP-AO, which this kernel lacks (Linux 6.7 with CONFIG_TCP_AO has it)")
+    from conftest import PoP
+
+    other = Bird(lab)
+    entries = ao_settings(lab, other)
+    directory = lab.directory / "other"
+    directory.mkdir()
+    mine = (
+        entries.replace(other.address, other.pop_address).replace(f"remoteAS: {other.number}", f"remoteAS: {POP_AS}")
+        .replace("sendID: 5", "sendID: 7").replace("receiveID: 7", "receiveID: 5")
+    )
+    settings = f"control:\n  socket: {lab.socket}2\nbgp:\n  localAS: {other.number}\n  routerID: 10.77.0.2\n  neighbors:\n{mine}"
+    two = PoP(directory, settings=settings, prefix=("ip", "netns", "exec", other.space))
+    try:
+        two.start()
+        pop = lab.start_pop(f"  announce: [{OURS}]\n  neighbors:\n{entries}")
+        wait_state(pop, other, "Established")
+    finally:
+        two.stop()

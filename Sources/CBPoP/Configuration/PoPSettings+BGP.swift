@@ -30,6 +30,8 @@ extension PoPSettings {
       public var isPassive: Bool
       /// Nil: connections are not signed.
       public var passwordFile: String?
+      /// Nil: not by the TCP Authentication Option.
+      public var authentication: Authentication?
       public var hasTTLSecurity: Bool
       /// Empty: the address's own.
       public var families: [String]
@@ -78,7 +80,7 @@ extension PoPSettings {
       BGP.healthSection, BGP.kernelSection,
       .sections(
         "neighbors", example: [["name": "tor1", "address": "192.0.2.254", "remoteAS": "65001"]], commentedOut: true,
-        "The routers to announce to.", neighborKeys),
+        "The routers to announce to.", neighborKeys + BGP.authenticationKeys),
     ])
 
   private static let neighborKeys: [Schema.Key] = [
@@ -166,11 +168,15 @@ extension PoPSettings.BGP {
       // The kernel knows them by the address alone.
       if let other = neighbors[..<index].first(where: { $0.address == neighbor.address }),
         other.passwordFile != neighbor.passwordFile || other.hasTTLSecurity != neighbor.hasTTLSecurity
+          || other.authentication != neighbor.authentication
       {
         problems.append(
           settings.problem(
             "\(path).address",
-            "\(neighbor.address) is that of \(other.name) too: both need the same passwordFile and ttlSecurity"))
+            "\(neighbor.address) is that of \(other.name) too: both need the same keys and ttlSecurity"))
+      }
+      if neighbor.passwordFile != nil, neighbor.authentication != nil {
+        problems.append(settings.problem("\(path).keyFile", "and passwordFile exclude each other"))
       }
       // RFC 4271 §4.2: "The Hold Time MUST be either zero or at least three seconds."
       if neighbor.holdTime != .zero, neighbor.holdTime < .seconds(3) {
@@ -206,6 +212,7 @@ extension PoPSettings.BGP.Neighbor {
     connectRetry = settings.interval("\(path).connectRetry")
     isPassive = settings.boolean("\(path).passive")
     passwordFile = settings.path("\(path).passwordFile")
+    authentication = PoPSettings.BGP.Authentication(settings, path)
     hasTTLSecurity = settings.boolean("\(path).ttlSecurity")
     families = settings.list("\(path).families")
     nextHops = settings.list("\(path).nextHops").compactMap { IPAddress($0) }

@@ -32,6 +32,9 @@ struct Routing {
     let neighbors = try settings.neighbors.map {
       try BGPSession.Neighbor($0, localAS: settings.localAS, identifier: identifier)
     }
+    if neighbors.contains(where: { $0.protection.authentication != nil }) {
+      do { try TCPAuthentication.requireKernelSupport() } catch { throw PoPStartError.noTCPAuthentication("\(error)") }
+    }
     let ring = RingExecutor()
     try ring.start(name: "bgp")
     do {
@@ -206,6 +209,7 @@ extension BGPSession.Neighbor {
       protection.signatureKey = Array(try Secret(file: file).exposed.utf8)
       guard (1...80).contains(protection.signatureKey.count) else { throw SecretFileError.noPassword(file) }
     }
+    protection.authentication = try settings.authentication.map { try TCPAuthentication($0) }
   }
 }
 
