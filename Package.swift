@@ -204,8 +204,8 @@ let package = Package(
     tests(
       "CBPoP",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "Health", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors", "CBPoP",
-        "Identity",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BGP", "Health", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors",
+        "CBPoP", "Identity",
         .product(name: "Logging", package: "swift-log"),
       ]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),

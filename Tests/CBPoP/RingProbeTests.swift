@@ -7,6 +7,7 @@ import Logging
 import QUIC
 import QUICTLS
 import Ring
+import Settings
 import Synchronization
 import Testing
 import Wire
@@ -45,10 +46,11 @@ private final class Nobody: HTTP3SessionDelegate {
     let tls = try ServerTLSContext(identity: identity, applicationProtocols: ["h3"])
     var logger = Logger(label: "ring-probe-test")
     logger.logLevel = .critical
-    let file = directory.appendingPathComponent("cbpop.yaml")
-    try Data("bgp: {announce: [198.51.100.0/24], health: {recoveryDelay: 100ms}}\n".utf8).write(to: file)
-    let settings = try PoPSettings(
-      path: file.path, environment: ["CBR_TLS_CERTIFICATE_FILE": "/c.pem", "CBR_TLS_PRIVATE_KEY_FILE": "/k.pem"])
+    let file = try SettingsFile(
+      text: "bgp: {announce: [198.51.100.0/24], health: {recoveryDelay: 100ms}}\n", path: "cbpop.yaml",
+      schema: PoPSettings.schema)
+    let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
+    let settings = try PoPSettings(resolved, source: .file(file.path, line: nil), isDev: true)
 
     let rings = (0..<4).map { _ in RingExecutor() }
     for ring in rings { try ring.start(name: "test") }
