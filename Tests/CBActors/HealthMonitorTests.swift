@@ -83,9 +83,11 @@ import Wire
       #expect(gone.note == .withdrawn(.unhealthy(["service"])))
       // The interval and two probes or time-outs; the silent one's probe must come back before the next.
       #expect(gone.at - died < .milliseconds(isSilent ? 1_500 : 1_000), "\(gone.at - died)")
+      let before = notes.all.count
       service.become(.good)
-      _ = try #require(try await notes.first(from: notes.all.count - 1) { $0.isAnnounced })
-      #expect(notes.all.map(\.note).contains(.withdrawn(.recovering)))
+      _ = try #require(try await notes.first(from: before) { $0.isAnnounced })
+      // Nothing was said in between, and the recovery was waited for.
+      #expect(notes.all.last.map { $0.at - gone.at } ?? .zero >= .milliseconds(200))
     }
   }
 

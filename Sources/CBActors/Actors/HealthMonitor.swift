@@ -62,8 +62,8 @@ public actor HealthMonitor {
   private var timer: RingTimer?
   private var waiters: [CheckedContinuation<Void, Never>] = []
 
-  /// - Parameter onChange: called on the ring's thread with a group's place and state when that changes, first when the group
-  ///   is announced.
+  /// - Parameter onChange: called on the ring's thread with a group's place and state when the state's level changes, from
+  ///   that of what is down on.
   public init(
     ring: RingExecutor, checks: [Check], groups: [Group], logger: Logger,
     onChange: @escaping @Sendable (Int, Announcement.State) -> Void
@@ -127,7 +127,9 @@ public actor HealthMonitor {
   private func timerFired() {
     for index in cores.indices where cores[index].handleTimeout(now: ring.now) { judge(index, cause: "no answer") }
     for index in announcements.indices where announcements[index].deadline <= ring.now {
-      if announcements[index].handleTimeout(now: ring.now) { changed(index) }
+      let before = announcements[index].state
+      announcements[index].handleTimeout(now: ring.now)
+      noteChange(of: index, from: before)
     }
     pump()
   }
@@ -163,18 +165,19 @@ public actor HealthMonitor {
       if check.effect == .drains { announcements[place].setDrained(!isHealthy, now: ring.now) }
       // To be drained is no fall.
       if check.effect != .drains || isHealthy { announcements[place].set(name, isHealthy: isHealthy, now: ring.now) }
-      if announcements[place].state != before { changed(place) }
+      noteChange(of: place, from: before)
     }
   }
 
-  private func changed(_ place: Int) {
+  private func noteChange(of place: Int, from before: Announcement.State) {
     let state = announcements[place].state
-    let group: Logger.Metadata = ["group": "\(groups[place].name)"]
+    guard state != before else { return }
+    let metadata: Logger.Metadata = ["group": "\(groups[place].name)", "cause": "\(state)"]
+    guard state.level != before.level else { return logger.info("still \(state.level)", metadata: metadata) }
     switch state {
-    case .announced: logger.notice("announced", metadata: group)
-    case .degraded, .withdrawn:
-      logger.warning(
-        state.isAnnounced ? "degraded" : "withdrawn", metadata: group.merging(["cause": "\(state)"]) { $1 })
+    case .announced: logger.notice("announced", metadata: metadata)
+    case .degraded: logger.warning("degraded", metadata: metadata)
+    case .withdrawn: logger.warning("withdrawn", metadata: metadata)
     }
     if isAllAnnounced { release() }
     onChange(place, state)
