@@ -26,8 +26,10 @@ public actor BGPSession {
     public var nextHopIPv6: IPv6Address?
     /// Whether routes of other neighbors go on to this one, besides our own.
     public var passesOn = true
-    /// More routes than this end the session; nil for no bound.
+    /// More routes than this end the session, also of those that policy denies; nil for no bound.
     public var maximumPrefixes: Int?
+    /// To begin with.
+    public var policy = PeerPolicy()
 
     public init(name: String, address: SocketAddress, peer: PeerConfiguration) {
       self.name = name
@@ -48,6 +50,9 @@ public actor BGPSession {
     public var since: Instant
     /// Routes in its Adj-RIB-In.
     public var received: Int
+    /// Those of them that its policy denies.
+    public var denied: Int
+    public var policy: PeerPolicy
     /// Routes that it has been told.
     public var advertised: Int
     /// UPDATE messages since it was configured.
@@ -130,6 +135,14 @@ public actor BGPSession {
     whenAlone = []
   }
 
+  /// Asks the neighbor for its routes again; of which families.
+  func refresh() throws(BGP.Session.RefreshRefusal) -> AddressFamilies {
+    let families = try core.requestRefresh()
+    logger.info("routes asked for again", metadata: ["families": "\(families.members)"])
+    drain()
+    return families
+  }
+
   /// The way to the neighbor is known to be dead: an established session ends at once (RFC 5882 §4.2), with a Cease that
   /// says why (RFC 9384), and is sought anew.
   func pathFailed(_ cause: String) {
@@ -160,7 +173,8 @@ public actor BGPSession {
     return Status(
       name: neighbor.name, address: neighbor.address.ip, localAddress: established?.localAddress,
       remoteAS: neighbor.peer.peerAS, state: core.state, since: since, received: counts.received,
-      advertised: counts.advertised, updatesReceived: updatesReceived, lastCause: core.lastCause,
+      denied: counts.denied, policy: tables.value.rib.policy(of: peer), advertised: counts.advertised,
+      updatesReceived: updatesReceived, lastCause: core.lastCause,
       parameters: core.parameters, faultyUpdates: faultyUpdates, complete: complete)
   }
 

@@ -10,9 +10,9 @@ public actor BGPSpeaker {
   public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
   private let logger: Logger
-  private let tables: RingBound<BGPTables>
-  private let sessions: [BGPSession]
-  private let peers: [PeerID]
+  let tables: RingBound<BGPTables>
+  let sessions: [BGPSession]
+  let peers: [PeerID]
   private var listeners: [TCPListener] = []
   private let forwarding: Forwarding?
   private var sweep: RingTimer?
@@ -50,7 +50,7 @@ public actor BGPSpeaker {
       peers.append(
         rib.addPeer(
           address: neighbor.address.ip, autonomousSystem: neighbor.peer.peerAS, role: neighbor.peer.role?.counterpart,
-          maximumPrefixes: neighbor.maximumPrefixes))
+          maximumPrefixes: neighbor.maximumPrefixes, policy: neighbor.policy))
     }
     let tables = RingBound(BGPTables(rib, on: ring))
     self.tables = tables

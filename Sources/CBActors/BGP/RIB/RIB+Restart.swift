@@ -39,7 +39,7 @@ extension RIB {
       let removed =
         family == .ipv4Unicast
         ? ipv4.makeLongLived(peer, &attributes, peers) : ipv6.makeLongLived(peer, &attributes, peers)
-      peers[peer.index].pathCount -= removed
+      peers[peer.index].add(removed)
     }
   }
 
@@ -70,11 +70,11 @@ extension RIB {
 }
 
 extension RouteTable {
-  /// A peer's stale routes become those of the last resort (RFC 9494 §4.3); those that do not want to are removed. How
-  /// many.
+  /// A peer's stale routes become those of the last resort (RFC 9494 §4.3); those that do not want to are removed, and
+  /// those that policy has denied.
   mutating func makeLongLived(
     _ peer: PeerID, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
-  ) -> Int {
+  ) -> RouteCounts {
     var marked: [AttributeTable.ID: AttributeTable.ID] = [:]
     var writer = AttributeWriter()
     for number in 0..<trie.numberLimit {
