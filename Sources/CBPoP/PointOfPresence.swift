@@ -195,7 +195,7 @@ public struct PointOfPresence: Service {
     _ counters: RequestCounters
   ) async throws {
     // From here on: one that came before its sequence would end the process.
-    let reports = await UnixSignalsSequence(trapping: .sigusr1)
+    let signals = await UnixSignalsSequence(trapping: .sigusr1, .sighup)
     // Announced when there is something to come to.
     let routing: Routing?
     do {
@@ -207,7 +207,12 @@ public struct PointOfPresence: Service {
       throw error
     }
     let reporting = Task {
-      for await _ in reports {
+      for await signal in signals {
+        guard signal == .sigusr1 else {
+          // What is wrong with it is in the log.
+          _ = try? await routing?.reload()
+          continue
+        }
         await PoPReport(endpoints, counters).write(to: logger)
         await routing?.report()
       }
@@ -237,7 +242,7 @@ public struct PointOfPresence: Service {
       return Task {
         await socket.serve { request, emit in
           guard let routing else { throw LookingGlassError.noNeighbors }
-          try await routing.lookingGlass.answer(request, emit)
+          try await routing.answer(request, emit)
         }
       }
     } catch {

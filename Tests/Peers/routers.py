@@ -82,15 +82,17 @@ class Lab:
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     def neighbor(self, router, six=False, **settings):
-        """A neighbor's entry in the PoP's settings."""
+        """A neighbor's entry in the PoP's settings; one of None is left out. By itself all routes are taken, and with
+        transit all are passed on, for which RFC 8212 wants a word each."""
         lines = {
             "name": router.name,
             "address": router.address6 if six else router.address,
             "remoteAS": router.number,
             "connectRetry": "1s",
             "holdTime": "9s",
-        } | settings
-        return "    - " + "\n      ".join(f"{key}: {value}" for key, value in lines.items()) + "\n"
+            "import": "all",
+        } | ({"export": "all"} if "transit" in settings else {}) | settings
+        return "    - " + "\n      ".join(f"{key}: {value}" for key, value in lines.items() if value is not None) + "\n"
 
     def close(self):
         """Whatever went wrong before or here, the namespaces go."""
@@ -316,7 +318,7 @@ class GoBGP(Router):
 class ExaBGP(Router):
     program = "exabgp"
 
-    def start(self, routes=(), families=("ipv4 unicast",)):
+    def start(self, routes=(), families=("ipv4 unicast",), refresh=True):
         """`routes` as its configuration has them. What it receives is in `heard`, a JSON object a line."""
         self.heard_file = self.directory / "heard"
         helper = self.directory / "hear"
@@ -348,7 +350,7 @@ process hear {{ run {helper}; encoder json; }}
 neighbor {self.pop_address} {{
     router-id {self.address}; local-address {self.address};
     local-as {self.number}; peer-as {POP_AS}; hold-time 9;
-    capability {{ route-refresh enable; }}
+    capability {{ route-refresh {"enable" if refresh else "disable"}; }}
     family {{ {" ".join(f + ";" for f in families)} }}
     api {{ processes [ hear ]; receive {{ parsed; update; open; keepalive; refresh; }} neighbor-changes; }}
     static {{ {" ".join(f"route {r};" for r in routes)} }}

@@ -13,6 +13,7 @@ extension PoPSettings {
     public var shutdownDelay: Interval
     public var health: Health
     public var kernel: Kernel
+    public var policies: Policies
     public var neighbors: [Neighbor]
 
     public struct Neighbor: Hashable, Sendable {
@@ -36,6 +37,9 @@ extension PoPSettings {
       public var maximumPrefixes: Int
       /// What other neighbors announce goes on to it.
       public var isTransit: Bool
+      /// A policy's name, `all` or `none`.
+      public var importPolicy: String?
+      public var exportPolicy: String?
       /// Several paths for one prefix are taken of it (RFC 7911).
       public var takesSeveralPaths: Bool
       /// Nil: RFC 9687's default.
@@ -71,10 +75,10 @@ extension PoPSettings {
         "shutdownDelay", .duration(.zero...(.seconds(3600))), default: "2s",
         "At a stop, the prefixes are first announced as going away (GRACEFUL_SHUTDOWN, RFC 8326), and so long after taken "
           + "back."),
-      BGP.healthSection, BGP.kernelSection,
+      BGP.healthSection, BGP.kernelSection, BGP.policyFileKey,
       .sections(
         "neighbors", example: [["name": "tor1", "address": "192.0.2.254", "remoteAS": "65001"]], commentedOut: true,
-        "The routers to announce to.", neighborKeys),
+        "The routers to announce to.", neighborKeys + BGP.Neighbor.policyKeys),
     ])
 
   private static let neighborKeys: [Schema.Key] = [
@@ -121,7 +125,7 @@ extension PoPSettings {
 }
 
 extension PoPSettings.BGP {
-  init(_ settings: ResolvedSettings) {
+  init(_ settings: ResolvedSettings, _ problems: inout [SettingsError.Problem]) {
     localAS = UInt32(settings.integer("bgp.localAS"))
     if case .v4(let four)? = settings.text("bgp.routerID").flatMap({ IPAddress($0) }) { routerID = four }
     listen = settings.list("bgp.listen").compactMap { SocketAddress($0) }
@@ -131,6 +135,13 @@ extension PoPSettings.BGP {
     shutdownDelay = settings.interval("bgp.shutdownDelay")
     health = Health(settings)
     kernel = Kernel(settings)
+    let file = settings.path("bgp.policyFile")
+    do {
+      policies = try Policies(file: file)
+    } catch {
+      policies = Policies(unreadable: file)
+      problems += error.problems
+    }
     neighbors = (0..<settings.sectionCount("bgp.neighbors")).map { Neighbor(settings, "bgp.neighbors[\($0)]") }
   }
 
@@ -144,6 +155,7 @@ extension PoPSettings.BGP {
     if settings.text("bgp.routerID") == nil {
       problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))
     }
+    problems += policyProblems(policies) { settings.problem($0, $1) }
     var addresses: Set<IPAddress> = []
     var names: Set<String> = []
     for (index, neighbor) in neighbors.enumerated() {
@@ -191,6 +203,8 @@ extension PoPSettings.BGP.Neighbor {
     nextHops = settings.list("\(path).nextHops").compactMap { IPAddress($0) }
     maximumPrefixes = settings.integer("\(path).maximumPrefixes")
     isTransit = settings.boolean("\(path).transit")
+    importPolicy = settings.text("\(path).import")
+    exportPolicy = settings.text("\(path).export")
     takesSeveralPaths = settings.boolean("\(path).addPath")
     sendHoldTime = settings.text("\(path).sendHoldTime").flatMap { Interval(settingsText: $0) }
     restartTime = settings.text("\(path).restartTime").flatMap { Interval(settingsText: $0) }

@@ -10,6 +10,10 @@ public enum ControlRequest: Hashable, Sendable {
   case whyPrefix(IPPrefix)
   /// The same of the longest prefix that covers an address.
   case whyAddress(IPAddress)
+  /// The neighbor of this name is to send its routes again.
+  case refresh(String)
+  /// The policy file is to be read again.
+  case reload
 
   /// The longest line that is read, in bytes.
   public static let maximumLength = 256
@@ -33,6 +37,8 @@ public enum ControlRequest: Hashable, Sendable {
       } else {
         return nil
       }
+    case ("refresh", 1): self = .refresh(rest[2])
+    case ("reload", 0): self = .reload
     default: return nil
     }
   }
@@ -44,6 +50,8 @@ public enum ControlRequest: Hashable, Sendable {
     case .routes(let prefix, let name): "bgp routes \(prefix.map { "\($0)" } ?? "-") \(name ?? "-")"
     case .whyPrefix(let prefix): "bgp why \(prefix)"
     case .whyAddress(let address): "bgp why \(address)"
+    case .refresh(let name): "bgp refresh \(name)"
+    case .reload: "bgp reload"
     }
   }
 }

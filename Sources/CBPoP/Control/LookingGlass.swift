@@ -13,8 +13,16 @@ public struct NeighborView: Codable, Hashable, Sendable {
   public var state: String
   /// In this state.
   public var seconds: Int
-  /// Routes of the neighbor in its Adj-RIB-In.
+  /// Routes that the neighbor has sent and that are kept.
   public var received: Int
+  /// Of those, what policy lets in, and what it does not.
+  public var accepted: Int
+  public var denied: Int
+  /// What its routes, and those that it is told, go by: a policy's name, `all` or `none`.
+  public var importPolicy: String
+  public var exportPolicy: String
+  /// The import policy denies all, and nothing of the neighbor is kept.
+  public var takesNothing: Bool
   /// Routes that it has been told.
   public var advertised: Int
   public var updatesReceived: UInt64
@@ -44,6 +52,8 @@ public struct DestinationView: Codable, Hashable, Sendable {
   public var reason: String
   /// The best first.
   public var routes: [RouteView]
+  /// That policy does not let in.
+  public var denied: [RouteView]
 }
 
 public struct RouteView: Codable, Hashable, Sendable {
@@ -57,6 +67,8 @@ public struct RouteView: Codable, Hashable, Sendable {
   public var isStale: Bool
   /// What put it behind the best.
   public var lostBy: String?
+  /// What the neighbor's import policy says to it; nil without one, and where it was not asked.
+  public var policy: String?
   /// RFC 7911; nil where there is none.
   public var pathIdentifier: UInt32?
   public var nextHop: String?
@@ -101,12 +113,23 @@ struct LookingGlass {
         try await answer(routesWithin: range, of: peer, names, emit)
       }
     case .whyPrefix(let prefix):
-      guard let found = await speaker.destination(prefix) else { throw LookingGlassError.noRoute("\(prefix)") }
+      guard let found = await speaker.destination(prefix) else { throw noRoute("\(prefix)", statuses) }
       try await emit(DestinationView(found, names))
     case .whyAddress(let address):
-      guard let found = await speaker.destination(of: address) else { throw LookingGlassError.noRoute("\(address)") }
+      guard let found = await speaker.destination(of: address) else { throw noRoute("\(address)", statuses) }
       try await emit(DestinationView(found, names))
+    case .refresh, .reload: throw LookingGlassError.refused("that is no question")
     }
+  }
+
+  /// With the neighbors whose routes would not be known of.
+  private func noRoute(_ what: String, _ statuses: [BGPSession.Status]) -> LookingGlassError {
+    .noRoute(
+      what,
+      untaken: statuses.compactMap { status in
+        guard let policy = status.policy.incoming, policy.deniesAll else { return nil }
+        return "\(status.name) (import: \(policy.name))"
+      })
   }
 
   private static let everything: [IPPrefix] = [.v4(.any), .v6(.any)].compactMap { (address: IPAddress) in
@@ -133,12 +156,16 @@ struct LookingGlass {
 enum LookingGlassError: Error, CustomStringConvertible {
   case noNeighbors
   case noNeighbor(String)
-  case noRoute(String)
+  case noRoute(String, untaken: [String])
+  case refused(String)
   var description: String {
     switch self {
     case .noNeighbors: "this PoP has no BGP neighbors: bgp.neighbors is empty"
     case .noNeighbor(let name): "no neighbor is called \(name)"
-    case .noRoute(let what): "no route to \(what)"
+    case .noRoute(let what, let untaken):
+      "no route to \(what)"
+        + (untaken.isEmpty ? "" : "; nothing is taken or kept of \(untaken.joined(separator: ", "))")
+    case .refused(let why): why
     }
   }
 }
@@ -152,6 +179,11 @@ extension NeighborView {
     state = status.state.rawValue
     seconds = Int((now - status.since).seconds)
     received = status.received
+    accepted = status.received - status.denied
+    denied = status.denied
+    importPolicy = status.policy.incoming?.name ?? "all"
+    exportPolicy = status.policy.outgoing?.name ?? "all"
+    takesNothing = status.policy.incoming?.deniesAll ?? false
     advertised = status.advertised
     updatesReceived = status.updatesReceived
     faultyUpdates = status.faultyUpdates
@@ -182,6 +214,7 @@ extension DestinationView {
     prefix = "\(destination.prefix)"
     reason = "\(destination.step)"
     routes = destination.routes.map { RouteView($0, names) }
+    denied = destination.denied.map { RouteView($0, names) }
   }
 }
 
@@ -194,6 +227,7 @@ extension RouteView {
     isMultipath = route.isMultipath
     isStale = route.isStale
     lostBy = route.lostAt.map { "\($0)" }
+    policy = route.judgement?.reason
     pathIdentifier = route.pathIdentifier == 0 ? nil : route.pathIdentifier
     nextHop = attributes.nextHop.map { "\($0)" }
     asPath = "\(attributes.asPath)"

@@ -13,13 +13,13 @@ import Wire
 /// own, so that a full table holds up no packet.
 struct Routing {
   private let ring: RingExecutor
-  private let speaker: BGPSpeaker
+  let speaker: BGPSpeaker
   private let watch: NetworkWatch
   private let bfd: BFDSpeaker?
   private let health: ServiceHealth?
   private let kernel: KernelRoutes?
-  private let settings: PoPSettings.BGP
-  private let logger: Logger
+  let settings: PoPSettings.BGP
+  let logger: Logger
 
   /// Begins to listen and to connect. Nil without neighbors. Prefixes are announced from when the service is healthy on.
   ///
@@ -31,8 +31,9 @@ struct Routing {
   ) async throws -> Routing? {
     guard !settings.neighbors.isEmpty, let identifier = settings.routerID else { return nil }
     let neighbors = try settings.neighbors.map {
-      try BGPSession.Neighbor($0, localAS: settings.localAS, identifier: identifier)
+      try BGPSession.Neighbor($0, settings.policies, localAS: settings.localAS, identifier: identifier)
     }
+    warn(settings, logger)
     let ring = RingExecutor()
     try ring.start(name: "bgp")
     do {
@@ -167,7 +168,9 @@ struct Routing {
 
 extension BGPSession.Neighbor {
   /// Throws what is wrong with the password's file.
-  init(_ settings: PoPSettings.BGP.Neighbor, localAS: UInt32, identifier: IPv4Address) throws {
+  init(
+    _ settings: PoPSettings.BGP.Neighbor, _ policies: PoPSettings.BGP.Policies, localAS: UInt32, identifier: IPv4Address
+  ) throws {
     var peer = PeerConfiguration(localAS: localAS, identifier: identifier, peerAS: settings.remoteAS)
     peer.holdTime = UInt16(clamping: Int(settings.holdTime.seconds))
     peer.connectRetryTime = settings.connectRetry
@@ -191,7 +194,8 @@ extension BGPSession.Neighbor {
       case .v6(let six): nextHopIPv6 = six
       }
     }
-    passesOn = settings.isTransit
+    passesOn = settings.passesOn(localAS: localAS)
+    policy = settings.policy(policies, localAS: localAS)
     if settings.hasBFD {
       var configuration = BFD.Session.Configuration()
       configuration.desiredMinTxInterval = settings.bfdInterval

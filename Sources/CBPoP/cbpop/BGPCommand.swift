@@ -6,7 +6,8 @@ import Wire
 
 struct BGPCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here.", subcommands: [Show.self])
+    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here, and have it look again.",
+    subcommands: [Show.self, Refresh.self, Reload.self])
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -3,11 +3,12 @@ import CBPoP
 /// The looking glass's answers as an operator reads them.
 enum LookingGlassText {
   static func table(_ neighbors: [NeighborView]) -> String {
-    let head = ["NAME", "ADDRESS", "AS", "STATE", "SINCE", "ROUTES", "TOLD", "LAST"]
+    let head = ["NAME", "ADDRESS", "AS", "STATE", "SINCE", "ROUTES", "DENIED", "TOLD", "LAST"]
     let rows = neighbors.map { neighbor in
       [
         neighbor.name, neighbor.address, "\(neighbor.remoteAS)", neighbor.state, time(neighbor.seconds),
-        "\(neighbor.received)", "\(neighbor.advertised)", neighbor.lastCause ?? "-",
+        "\(neighbor.accepted)", neighbor.takesNothing ? "all" : "\(neighbor.denied)", "\(neighbor.advertised)",
+        neighbor.lastCause ?? "-",
       ]
     }
     return columns([head] + rows)
@@ -28,7 +29,10 @@ enum LookingGlassText {
       rows.append(["complete", session.complete.isEmpty ? "none" : session.complete.joined(separator: ", ")])
       rows.append(["capabilities", session.capabilities.joined(separator: ", ")])
     }
-    rows.append(["routes", "\(neighbor.received)"])
+    rows.append(["import", neighbor.importPolicy])
+    rows.append(["export", neighbor.exportPolicy])
+    let denied = neighbor.takesNothing ? "all that come denied, and none kept" : "\(neighbor.denied) denied"
+    rows.append(["routes", "\(neighbor.accepted) taken, \(denied)"])
     rows.append(["told", "\(neighbor.advertised)"])
     rows.append(["updates", "\(neighbor.updatesReceived), of which \(neighbor.faultyUpdates) faulty"])
     rows.append(["last end", neighbor.lastCause ?? "-"])
@@ -48,17 +52,28 @@ enum LookingGlassText {
   static func explanation(_ destination: DestinationView) -> String {
     var lines = ["\(destination.prefix): \(destination.routes.count) route\(destination.routes.count == 1 ? "" : "s")"]
     for route in destination.routes {
-      let from = route.neighbor.map { "from \($0) (\(route.address ?? "-"))" } ?? "originated here"
-      lines.append("\(mark(route)) \(from)\(route.nextHop.map { ", next hop \($0)" } ?? "")")
+      lines.append("\(mark(route)) \(source(route))")
       if route.isBest {
         lines.append("    best: \(destination.reason)")
       } else {
         let isEqual = route.isMultipath ? "; as good for sharing the load" : ""
         lines.append("    behind the best: \(route.lostBy ?? "-")\(isEqual)")
       }
+      if let policy = route.policy { lines.append("    policy: \(policy)") }
+      lines += attributes(route).map { "    \($0): \($1)" }
+    }
+    for route in destination.denied {
+      lines.append(
+        "x from \(route.neighbor ?? "-") (\(route.address ?? "-"))\(route.nextHop.map { ", next hop \($0)" } ?? "")")
+      lines.append("    denied by \(route.policy ?? "policy")")
       lines += attributes(route).map { "    \($0): \($1)" }
     }
     return lines.joined(separator: "\n")
+  }
+
+  private static func source(_ route: RouteView) -> String {
+    let from = route.neighbor.map { "from \($0) (\(route.address ?? "-"))" } ?? "originated here"
+    return from + (route.nextHop.map { ", next hop \($0)" } ?? "")
   }
 
   private static func attributes(_ route: RouteView) -> [(String, String)] {
