@@ -85,4 +85,17 @@ import Testing
     #expect(wrong.count == 2 && wrong[0] == "policy.yaml:2: policy \"x\" must be a list of rules")
     #expect(wrong[1].contains("holdTime"), "both are said")
   }
+
+  @Test func caches() throws {
+    let text = "bgp: {rpki: {caches: [{address: 192.0.2.5}, {address: '2001:db8::5', port: 8282}]}}"
+    func read(_ text: String) throws -> PoPSettings.BGP {
+      let file = try SettingsFile(text: text, path: "/cbpop.yaml", schema: PoPSettings.schema)
+      let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
+      return try PoPSettings(resolved, source: .file("/cbpop.yaml", line: nil), isDev: true).bgp
+    }
+    #expect(try read(text).caches.map { "\($0)" } == ["192.0.2.5:323", "[2001:db8::5]:8282"])
+    #expect(throws: SettingsError.self) {
+      try read("bgp: {rpki: {caches: [{address: 192.0.2.5}, {address: 192.0.2.5}]}}")
+    }
+  }
 }

@@ -11,7 +11,7 @@ import Wire
     arguments: [
       .neighbors(named: nil), .neighbors(named: "tor1"), .routes(within: nil, of: nil),
       .routes(within: IPPrefix("2001:db8::/32"), of: "tor1"), .routes(within: IPPrefix("10.0.0.0/8"), of: nil),
-      .whyAddress(.v4(.loopback)), .whyPrefix(IPPrefix("0.0.0.0/0")!), .refresh("tor1"), .reload,
+      .whyAddress(.v4(.loopback)), .whyPrefix(IPPrefix("0.0.0.0/0")!), .refresh("tor1"), .reload, .rpki,
     ] as [ControlRequest])
   func theLineIsReadAsItWasWritten(_ request: ControlRequest) {
     #expect(ControlRequest(request.line) == request)

@@ -14,6 +14,8 @@ extension PoPSettings {
     public var health: Health
     public var kernel: Kernel
     public var policies: Policies
+    /// Validating caches, the most preferred first.
+    public var caches: [SocketAddress]
     public var neighbors: [Neighbor]
 
     public struct Neighbor: Hashable, Sendable {
@@ -75,7 +77,7 @@ extension PoPSettings {
         "shutdownDelay", .duration(.zero...(.seconds(3600))), default: "2s",
         "At a stop, the prefixes are first announced as going away (GRACEFUL_SHUTDOWN, RFC 8326), and so long after taken "
           + "back."),
-      BGP.healthSection, BGP.kernelSection, BGP.policyFileKey,
+      BGP.healthSection, BGP.kernelSection, BGP.policyFileKey, BGP.rpkiSection,
       .sections(
         "neighbors", example: [["name": "tor1", "address": "192.0.2.254", "remoteAS": "65001"]], commentedOut: true,
         "The routers to announce to.", neighborKeys + BGP.Neighbor.policyKeys),
@@ -135,6 +137,7 @@ extension PoPSettings.BGP {
     shutdownDelay = settings.interval("bgp.shutdownDelay")
     health = Health(settings)
     kernel = Kernel(settings)
+    caches = Self.caches(settings)
     let file = settings.path("bgp.policyFile")
     do {
       policies = try Policies(file: file)
@@ -156,6 +159,7 @@ extension PoPSettings.BGP {
       problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))
     }
     problems += policyProblems(policies) { settings.problem($0, $1) }
+    problems += cacheProblems(settings)
     var addresses: Set<IPAddress> = []
     var names: Set<String> = []
     for (index, neighbor) in neighbors.enumerated() {

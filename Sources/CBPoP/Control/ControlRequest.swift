@@ -10,6 +10,8 @@ public enum ControlRequest: Hashable, Sendable {
   case whyPrefix(IPPrefix)
   /// The same of the longest prefix that covers an address.
   case whyAddress(IPAddress)
+  /// The validating caches.
+  case rpki
   /// The neighbor of this name is to send its routes again.
   case refresh(String)
   /// The policy file is to be read again.
@@ -38,6 +40,7 @@ public enum ControlRequest: Hashable, Sendable {
         return nil
       }
     case ("refresh", 1): self = .refresh(rest[2])
+    case ("rpki", 0): self = .rpki
     case ("reload", 0): self = .reload
     default: return nil
     }
@@ -51,6 +54,7 @@ public enum ControlRequest: Hashable, Sendable {
     case .whyPrefix(let prefix): "bgp why \(prefix)"
     case .whyAddress(let address): "bgp why \(address)"
     case .refresh(let name): "bgp refresh \(name)"
+    case .rpki: "bgp rpki"
     case .reload: "bgp reload"
     }
   }

@@ -69,6 +69,8 @@ public struct RouteView: Codable, Hashable, Sendable {
   public var lostBy: String?
   /// What the neighbor's import policy says to it; nil without one, and where it was not asked.
   public var policy: String?
+  /// What is known of its origin (RFC 6811): valid, invalid or not found; nil without validating caches.
+  public var originValidity: String?
   /// RFC 7911; nil where there is none.
   public var pathIdentifier: UInt32?
   public var nextHop: String?
@@ -92,6 +94,7 @@ public struct RouteView: Codable, Hashable, Sendable {
 /// Answers requests out of a speaker's sessions and tables.
 struct LookingGlass {
   let speaker: BGPSpeaker
+  let validation: OriginValidation?
 
   /// Destinations that are looked up at once: the sessions wait so long.
   private static let page = 256
@@ -114,12 +117,19 @@ struct LookingGlass {
       }
     case .whyPrefix(let prefix):
       guard let found = await speaker.destination(prefix) else { throw noRoute("\(prefix)", statuses) }
-      try await emit(DestinationView(found, names))
+      try await emit(view(found, names))
     case .whyAddress(let address):
       guard let found = await speaker.destination(of: address) else { throw noRoute("\(address)", statuses) }
-      try await emit(DestinationView(found, names))
+      try await emit(view(found, names))
+    case .rpki:
+      guard let validation else { throw LookingGlassError.noCaches }
+      for view in await validation.views() { try await emit(view) }
     case .refresh, .reload: throw LookingGlassError.refused("that is no question")
     }
+  }
+
+  private func view(_ destination: RIB.Destination, _ names: [IPAddress: String]) -> DestinationView {
+    DestinationView(destination, names, isValidated: validation != nil)
   }
 
   /// With the neighbors whose routes would not be known of.
@@ -145,7 +155,7 @@ struct LookingGlass {
       let page = await speaker.destinations(within: range, after: last, limit: Self.page)
       for var destination in page {
         if let peer { destination.routes.removeAll { $0.peer != peer } }
-        if !destination.routes.isEmpty { try await emit(DestinationView(destination, names)) }
+        if !destination.routes.isEmpty { try await emit(view(destination, names)) }
       }
       guard page.count == Self.page else { return }
       last = page.last?.prefix
@@ -156,11 +166,13 @@ struct LookingGlass {
 enum LookingGlassError: Error, CustomStringConvertible {
   case noNeighbors
   case noNeighbor(String)
+  case noCaches
   case noRoute(String, untaken: [String])
   case refused(String)
   var description: String {
     switch self {
     case .noNeighbors: "this PoP has no BGP neighbors: bgp.neighbors is empty"
+    case .noCaches: "this PoP validates no origins: bgp.rpki.caches is empty"
     case .noNeighbor(let name): "no neighbor is called \(name)"
     case .noRoute(let what, let untaken):
       "no route to \(what)"
@@ -210,16 +222,16 @@ extension NeighborView.SessionView {
 }
 
 extension DestinationView {
-  init(_ destination: RIB.Destination, _ names: [IPAddress: String]) {
+  init(_ destination: RIB.Destination, _ names: [IPAddress: String], isValidated: Bool) {
     prefix = "\(destination.prefix)"
     reason = "\(destination.step)"
-    routes = destination.routes.map { RouteView($0, names) }
-    denied = destination.denied.map { RouteView($0, names) }
+    routes = destination.routes.map { RouteView($0, names, isValidated: isValidated) }
+    denied = destination.denied.map { RouteView($0, names, isValidated: isValidated) }
   }
 }
 
 extension RouteView {
-  init(_ route: RIB.Route, _ names: [IPAddress: String]) {
+  init(_ route: RIB.Route, _ names: [IPAddress: String], isValidated: Bool) {
     let attributes = route.attributes
     neighbor = route.peer.flatMap { names[$0] }
     address = route.peer.map { "\($0)" }
@@ -228,6 +240,7 @@ extension RouteView {
     isStale = route.isStale
     lostBy = route.lostAt.map { "\($0)" }
     policy = route.judgement?.reason
+    originValidity = isValidated ? route.validity.rawValue : nil
     pathIdentifier = route.pathIdentifier == 0 ? nil : route.pathIdentifier
     nextHop = attributes.nextHop.map { "\($0)" }
     asPath = "\(attributes.asPath)"

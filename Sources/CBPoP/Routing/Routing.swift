@@ -18,6 +18,7 @@ struct Routing {
   private let bfd: BFDSpeaker?
   private let health: ServiceHealth?
   private let kernel: KernelRoutes?
+  let validation: OriginValidation?
   let settings: PoPSettings.BGP
   let logger: Logger
 
@@ -95,9 +96,11 @@ struct Routing {
     let addresses = settings.listen.filter { address in
       settings.neighbors.contains { $0.address.isIPv4 == address.ip.isIPv4 }
     }
+    let validation = try await OriginValidation.start(settings.caches, for: speaker, logger: logger)
     do {
       try await speaker.start(listening: addresses)
     } catch {
+      await validation?.stop()
       await health?.stop()
       await bfd?.stop()
       await watch.stop()
@@ -105,10 +108,10 @@ struct Routing {
     }
     return Routing(
       ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, kernel: forwarding?.kernel,
-      settings: settings, logger: logger)
+      validation: validation, settings: settings, logger: logger)
   }
 
-  var lookingGlass: LookingGlass { LookingGlass(speaker: speaker) }
+  var lookingGlass: LookingGlass { LookingGlass(speaker: speaker, validation: validation) }
 
   /// Has traffic go elsewhere: first asks for it (RFC 8326), then takes the prefixes back.
   func drain() async {
@@ -128,6 +131,7 @@ struct Routing {
   /// Ends the sessions, so that the neighbors hear why.
   func stop() async {
     await health?.stop()
+    await validation?.stop()
     await speaker.stop("the PoP stops")
     await kernel?.stop()
     await bfd?.stop()

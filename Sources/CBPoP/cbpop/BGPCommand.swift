@@ -11,8 +11,8 @@ struct BGPCommand: ParsableCommand {
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show neighbors, routes, or why a route is the best.",
-      subcommands: [Neighbors.self, Routes.self, Why.self])
+      abstract: "Show neighbors, routes, why a route is the best, or validating caches.",
+      subcommands: [Neighbors.self, Routes.self, Why.self, RPKI.self])
   }
 
   struct Neighbors: ParsableCommand {

@@ -2,6 +2,17 @@ import ArgumentParser
 import CBPoP
 
 extension BGPCommand {
+  struct RPKI: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "rpki", abstract: "The validating caches, and how old what they say is.",
+      discussion: "A star marks the one whose data count.")
+    @OptionGroup var place: Place
+
+    func run() throws {
+      if let views = try place.ask(.rpki, as: RPKICacheView.self) { print(LookingGlassText.table(views)) }
+    }
+  }
+
   struct Refresh: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Ask a neighbor for its routes again (RFC 2918).",

@@ -14,6 +14,18 @@ enum LookingGlassText {
     return columns([head] + rows)
   }
 
+  static func table(_ caches: [RPKICacheView]) -> String {
+    let head = ["CACHE", "STATE", "PAYLOADS", "SERIAL", "AGE", "EXPIRES", "LAST FAILURE"]
+    let rows = caches.map { cache in
+      [
+        "\(cache.isUsed ? "*" : " ") \(cache.address)", cache.state, "\(cache.payloads)",
+        cache.serial.map { "\($0)" } ?? "-", cache.age.map(time) ?? "-", cache.expiresIn.map(time) ?? "-",
+        cache.lastFailure ?? "-",
+      ]
+    }
+    return columns([head] + rows)
+  }
+
   static func details(_ neighbor: NeighborView) -> String {
     var rows = [
       ["neighbor", neighbor.name],
@@ -44,7 +56,8 @@ enum LookingGlassText {
     destination.routes.enumerated().map { index, route in
       let prefix = pad(index == 0 ? destination.prefix : "", 20)
       let hop = "\(pad(route.nextHop ?? "-", 16)) \(pad(route.neighbor ?? "local", 12))"
-      return "\(prefix) \(mark(route)) \(hop) \(path(route))"
+      let validity = route.originValidity.map { "  (\($0))" } ?? ""
+      return "\(prefix) \(mark(route)) \(hop) \(path(route))\(validity)"
     }.joined(separator: "\n")
   }
 
@@ -82,6 +95,7 @@ enum LookingGlassText {
     func add(_ name: String, _ values: [String]) {
       if !values.isEmpty { found.append((name, values.joined(separator: " "))) }
     }
+    add("origin validity", route.originValidity)
     add("local preference", route.localPreference.map { "\($0)" })
     if route.isStale { add("stale", "its neighbor is lost, or has not named it again") }
     add("MED", route.multiExitDisc.map { "\($0)" })
