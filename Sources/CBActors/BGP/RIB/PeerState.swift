@@ -17,6 +17,8 @@ struct PeerState {
   var role: Capability.Role?
   /// Of its routes in the Adj-RIB-In.
   var pathCount = 0
+  /// Its flow specifications count only where RFC 8955 §6 has them count.
+  var validatesFlows = true
   /// More routes than this end the session; nil for no bound.
   var maximumPrefixes: Int?
 
