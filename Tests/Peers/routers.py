@@ -78,7 +78,11 @@ class Lab:
         return json.loads(done.stdout) if "--json" in words else done.stdout
 
     def ask(self, *words):
-        command = [str(BIN / "cbpop"), "bgp", "show", *words, "--socket", self.socket]
+        return self.order("show", *words)
+
+    def order(self, *words):
+        """What `cbpop bgp` comes to with these words."""
+        command = [str(BIN / "cbpop"), "bgp", *map(str, words), "--socket", self.socket]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     def neighbor(self, router, six=False, **settings):

@@ -28,6 +28,8 @@ public actor BGPSession {
     public var passesOn = true
     /// More routes than this end the session; nil for no bound.
     public var maximumPrefixes: Int?
+    /// Its flow specifications count only for traffic to where it leads (RFC 8955 §6).
+    public var validatesFlowspec = true
 
     public init(name: String, address: SocketAddress, peer: PeerConfiguration) {
       self.name = name

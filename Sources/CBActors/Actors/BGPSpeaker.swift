@@ -10,12 +10,16 @@ public actor BGPSpeaker {
   public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
   private let logger: Logger
-  private let tables: RingBound<BGPTables>
+  let tables: RingBound<BGPTables>
   private let sessions: [BGPSession]
   private let peers: [PeerID]
   private var listeners: [TCPListener] = []
   private let forwarding: Forwarding?
   private var sweep: RingTimer?
+  /// Prefixes of our own that the kernel is to drop packets to.
+  var blackholes: Set<IPPrefix> = []
+  /// Hears which flow specifications are to be enforced, on the ring's thread.
+  var onFlowspecs: (@Sendable ([FlowspecEvent]) -> Void)?
 
   /// How the kernel forwards by the speaker's tables.
   public struct Forwarding: Sendable {
@@ -51,6 +55,7 @@ public actor BGPSpeaker {
         rib.addPeer(
           address: neighbor.address.ip, autonomousSystem: neighbor.peer.peerAS, role: neighbor.peer.role?.counterpart,
           maximumPrefixes: neighbor.maximumPrefixes))
+      rib.setFlowspecValidation(neighbor.validatesFlowspec, for: peers[peers.count - 1])
     }
     let tables = RingBound(BGPTables(rib, on: ring))
     self.tables = tables
@@ -70,8 +75,13 @@ public actor BGPSpeaker {
   public func start(listening addresses: [SocketAddress]) throws {
     tables.value.onChange = { [sessions, weak self] in
       for session in sessions { session.assumeIsolated { $0.flush() } }
-      self?.assumeIsolated { _ = $0.forward() }
+      self?.assumeIsolated {
+        $0.tellFlowspecs()
+        _ = $0.forward()
+      }
     }
+    // What was announced before now is there to be told.
+    tables.value.changed()
     if forwarding != nil {
       tables.value.rib.openForwarding()
       // What neighbors that kept us have told by then is all that is to be kept of an earlier run.
@@ -142,12 +152,14 @@ public actor BGPSpeaker {
   @discardableResult
   private func forward() -> Bool {
     guard let forwarding else { return false }
-    let tables = tables
+    let (tables, blackholes) = (tables, blackholes)
     forwarding.kernel.assumeIsolated { kernel in
       for _ in 0..<Self.forwardedPerBatch {
         guard let change = tables.value.rib.nextForwarding(paths: forwarding.paths) else { return }
         let key = Route.Key(change.prefix, table: forwarding.table, metric: forwarding.metric)
-        if change.nextHops.isEmpty {
+        if blackholes.contains(change.prefix) {
+          kernel.set(key, kind: .blackhole)
+        } else if change.nextHops.isEmpty {
           kernel.remove(key)
         } else {
           kernel.set(key, by: change.nextHops.map { NextHop(gateway: $0) })
@@ -171,6 +183,7 @@ public actor BGPSpeaker {
 
   /// Takes a prefix back from all neighbors.
   public func withdraw(_ prefix: IPPrefix) {
+    blackholes.remove(prefix)
     tables.value.rib.withdraw(prefix)
     tables.value.changed()
   }

@@ -13,6 +13,8 @@ extension PoPSettings {
     public var shutdownDelay: Interval
     public var health: Health
     public var kernel: Kernel
+    public var requests: Requests
+    public var flowspec: Flowspec
     public var neighbors: [Neighbor]
 
     public struct Neighbor: Hashable, Sendable {
@@ -48,6 +50,8 @@ extension PoPSettings {
       public var hasBFD: Bool
       public var bfdInterval: Interval
       public var bfdMultiplier: Int
+      /// Its flow specifications count only for traffic to where it leads (RFC 8955 §6).
+      public var validatesFlowspec: Bool
 
       public var isIPv4Offered: Bool { families.isEmpty ? address.isIPv4 : families.contains("ipv4") }
       public var isIPv6Offered: Bool { families.isEmpty ? !address.isIPv4 : families.contains("ipv6") }
@@ -71,7 +75,7 @@ extension PoPSettings {
         "shutdownDelay", .duration(.zero...(.seconds(3600))), default: "2s",
         "At a stop, the prefixes are first announced as going away (GRACEFUL_SHUTDOWN, RFC 8326), and so long after taken "
           + "back."),
-      BGP.healthSection, BGP.kernelSection,
+      BGP.healthSection, BGP.kernelSection, BGP.requestsSection, BGP.flowspecSection,
       .sections(
         "neighbors", example: [["name": "tor1", "address": "192.0.2.254", "remoteAS": "65001"]], commentedOut: true,
         "The routers to announce to.", neighborKeys),
@@ -98,7 +102,13 @@ extension PoPSettings {
       "passwordFile", .path, example: "/etc/cloudbridge/tor1.key",
       "The key of the TCP MD5 signature (RFC 2385), at most 80 bytes. Must not be readable by others."),
     .value("ttlSecurity", .boolean, default: "false", "It is one hop away, and sends with a TTL of 255 (RFC 5082)."),
-    .list("families", .choice(["ipv4", "ipv6"]), "What to exchange. Without any, the family of its address."),
+    .list(
+      "families", .choice(["ipv4", "ipv6", "flowspec4", "flowspec6"]),
+      "What to exchange: routes, and flow specifications (RFC 8955, RFC 8956). Without any, the family of its address."),
+    .value(
+      "flowspecValidation", .boolean, default: "true",
+      "Its flow specifications count only for traffic to where it leads (RFC 8955 section 6, RFC 9117). Switched off, it may "
+        + "have any traffic dropped."),
     .list("nextHops", .address, "Our own next hops for it. Without one of a family, the session's local address."),
     .value("transit", .boolean, default: "false", "Pass on to it what other neighbors announce, besides our own."),
     .value("addPath", .boolean, default: "false", "Take several paths for one prefix of it (ADD-PATH, RFC 7911)."),
@@ -131,6 +141,8 @@ extension PoPSettings.BGP {
     shutdownDelay = settings.interval("bgp.shutdownDelay")
     health = Health(settings)
     kernel = Kernel(settings)
+    requests = Requests(settings)
+    flowspec = Flowspec(settings)
     neighbors = (0..<settings.sectionCount("bgp.neighbors")).map { Neighbor(settings, "bgp.neighbors[\($0)]") }
   }
 
@@ -198,5 +210,6 @@ extension PoPSettings.BGP.Neighbor {
     hasBFD = settings.boolean("\(path).bfd")
     bfdInterval = settings.interval("\(path).bfdInterval")
     bfdMultiplier = settings.integer("\(path).bfdMultiplier")
+    validatesFlowspec = settings.boolean("\(path).flowspecValidation")
   }
 }

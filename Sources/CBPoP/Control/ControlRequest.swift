@@ -1,3 +1,4 @@
+import Foundation
 public import Wire
 
 /// What an operator may ask a running PoP: one line of words.
@@ -10,9 +11,14 @@ public enum ControlRequest: Hashable, Sendable {
   case whyPrefix(IPPrefix)
   /// The same of the longest prefix that covers an address.
   case whyAddress(IPAddress)
+  /// What neighbors are told by request.
+  case requests
+  /// The flow specifications, and how they fare.
+  case flowspecs
+  case order(RoutingOrder)
 
   /// The longest line that is read, in bytes.
-  public static let maximumLength = 256
+  public static let maximumLength = 2_048
 
   /// Parses a line; nil for anything else.
   public init?(_ line: String) {
@@ -20,6 +26,12 @@ public enum ControlRequest: Hashable, Sendable {
     guard words.count >= 2, words[0] == "bgp" else { return nil }
     let rest = words.dropFirst(2)
     switch (words[1], rest.count) {
+    case ("requests", 0): self = .requests
+    case ("flowspecs", 0): self = .flowspecs
+    case ("order", 1...):
+      let text = Data(rest.joined(separator: " ").utf8)
+      guard let order = try? JSONDecoder().decode(RoutingOrder.self, from: text) else { return nil }
+      self = .order(order)
     case ("neighbors", 0): self = .neighbors(named: nil)
     case ("neighbors", 1): self = .neighbors(named: rest[2])
     case ("routes", 2):
@@ -44,6 +56,9 @@ public enum ControlRequest: Hashable, Sendable {
     case .routes(let prefix, let name): "bgp routes \(prefix.map { "\($0)" } ?? "-") \(name ?? "-")"
     case .whyPrefix(let prefix): "bgp why \(prefix)"
     case .whyAddress(let address): "bgp why \(address)"
+    case .requests: "bgp requests"
+    case .flowspecs: "bgp flowspecs"
+    case .order(let order): "bgp order \(order.line)"
     }
   }
 }

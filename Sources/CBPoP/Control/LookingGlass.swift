@@ -80,6 +80,9 @@ public struct RouteView: Codable, Hashable, Sendable {
 /// Answers requests out of a speaker's sessions and tables.
 struct LookingGlass {
   let speaker: BGPSpeaker
+  let desk: RequestDesk
+  /// Nil where flow specifications are not enforced.
+  let filter: FlowspecFilter?
 
   /// Destinations that are looked up at once: the sessions wait so long.
   private static let page = 256
@@ -106,6 +109,14 @@ struct LookingGlass {
     case .whyAddress(let address):
       guard let found = await speaker.destination(of: address) else { throw LookingGlassError.noRoute("\(address)") }
       try await emit(DestinationView(found, names))
+    case .requests: for view in await desk.views() { try await emit(view) }
+    case .flowspecs: for view in await flowspecs(names) { try await emit(view) }
+    case .order(let order):
+      do {
+        if let view = try await desk.follow(order) { try await emit(view) }
+      } catch let error as RoutingRefusal {
+        throw LookingGlassError.refused("\(error)")
+      }
     }
   }
 
@@ -134,11 +145,13 @@ enum LookingGlassError: Error, CustomStringConvertible {
   case noNeighbors
   case noNeighbor(String)
   case noRoute(String)
+  case refused(String)
   var description: String {
     switch self {
     case .noNeighbors: "this PoP has no BGP neighbors: bgp.neighbors is empty"
     case .noNeighbor(let name): "no neighbor is called \(name)"
     case .noRoute(let what): "no route to \(what)"
+    case .refused(let why): why
     }
   }
 }

@@ -5,6 +5,7 @@ import Health
 import Identity
 import Logging
 import Netlink
+import Nftables
 import QUICTLS
 import Ring
 import Wire
@@ -18,6 +19,8 @@ struct Routing {
   private let bfd: BFDSpeaker?
   private let health: ServiceHealth?
   private let kernel: KernelRoutes?
+  private let desk: RequestDesk
+  private let filter: FlowspecFilter?
   private let settings: PoPSettings.BGP
   private let logger: Logger
 
@@ -91,6 +94,17 @@ struct Routing {
       await service.monitor.untilAnnounced(atMost: .seconds(3))
       health = service
     }
+    let filter = FlowspecFilter(settings.flowspec, logger: logger)
+    if let filter {
+      await filter.start()
+      await speaker.observeFlowspecs { filter.take($0) }
+    }
+    var requests = RoutingRequests.Configuration()
+    requests.announced = settings.announce
+    requests.lifetime = settings.requests.lifetime
+    requests.longestLifetime = settings.requests.longestLifetime
+    let desk = RequestDesk(requests, file: settings.requests.file, speaker: speaker, logger: logger)
+    await desk.start()
     let addresses = settings.listen.filter { address in
       settings.neighbors.contains { $0.address.isIPv4 == address.ip.isIPv4 }
     }
@@ -98,36 +112,43 @@ struct Routing {
       try await speaker.start(listening: addresses)
     } catch {
       await health?.stop()
+      await filter?.stop()
       await bfd?.stop()
       await watch.stop()
       throw PoPStartError.cannotListenForNeighbors("\(error)")
     }
     return Routing(
       ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, kernel: forwarding?.kernel,
-      settings: settings, logger: logger)
+      desk: desk, filter: filter, settings: settings, logger: logger)
   }
 
-  var lookingGlass: LookingGlass { LookingGlass(speaker: speaker) }
+  var lookingGlass: LookingGlass { LookingGlass(speaker: speaker, desk: desk, filter: filter) }
 
   /// Has traffic go elsewhere: first asks for it (RFC 8326), then takes the prefixes back.
   func drain() async {
     let isAnnounced = await health?.monitor.state.isAnnounced ?? true
     // From here on the operator decides.
     await health?.stop()
-    guard isAnnounced, await speaker.status().contains(where: { $0.state == .established }) else { return }
+    let hasRequests = await !desk.views().isEmpty
+    guard isAnnounced || hasRequests, await speaker.status().contains(where: { $0.state == .established }) else {
+      return await desk.withdraw()
+    }
     var attributes = PathAttributes()
     attributes.communities = [.gracefulShutdown]
     // RFC 8326 §4.2: within the AS the preference says it, where the community may not be heard.
     attributes.localPreference = 0
-    for prefix in settings.announce { await speaker.announce(prefix, attributes) }
+    if isAnnounced { for prefix in settings.announce { await speaker.announce(prefix, attributes) } }
+    await desk.drain()
     try? await Task.sleep(for: .nanoseconds(settings.shutdownDelay.nanoseconds))
     for prefix in settings.announce { await speaker.withdraw(prefix) }
+    await desk.withdraw()
   }
 
   /// Ends the sessions, so that the neighbors hear why.
   func stop() async {
     await health?.stop()
     await speaker.stop("the PoP stops")
+    await filter?.stop()
     await kernel?.stop()
     await bfd?.stop()
     await watch.stop()
@@ -165,6 +186,17 @@ struct Routing {
   }
 }
 
+extension FlowspecFilter {
+  /// Nil where nothing is to be enforced.
+  fileprivate init?(_ settings: PoPSettings.BGP.Flowspec, logger: Logger) {
+    guard settings.isEnforced else { return nil }
+    var configuration = FlowspecRuleset.Configuration()
+    configuration.table = settings.table
+    configuration.interfaces = settings.interfaces
+    self.init(configuration, program: settings.program, logger: logger)
+  }
+}
+
 extension BGPSession.Neighbor {
   /// Throws what is wrong with the password's file.
   init(_ settings: PoPSettings.BGP.Neighbor, localAS: UInt32, identifier: IPv4Address) throws {
@@ -175,8 +207,10 @@ extension BGPSession.Neighbor {
     peer.families = []
     if settings.isIPv4Offered { peer.families.insert(.ipv4Unicast) }
     if settings.isIPv6Offered { peer.families.insert(.ipv6Unicast) }
+    if settings.families.contains("flowspec4") { peer.families.insert(.ipv4Flowspec) }
+    if settings.families.contains("flowspec6") { peer.families.insert(.ipv6Flowspec) }
     peer.sendHoldTime = settings.sendHoldTime
-    if settings.takesSeveralPaths { peer.addPathFamilies = peer.families }
+    if settings.takesSeveralPaths { peer.addPathFamilies = peer.families.intersection(.unicast) }
     if let time = settings.restartTime {
       var restart = GracefulRestartConfiguration()
       restart.restartTime = UInt16(clamping: Int(time.seconds))
@@ -200,6 +234,7 @@ extension BGPSession.Neighbor {
       bfd = configuration
     }
     maximumPrefixes = settings.maximumPrefixes == 0 ? nil : settings.maximumPrefixes
+    validatesFlowspec = settings.validatesFlowspec
     protection.isFromNextHopOnly = settings.hasTTLSecurity
     if let file = settings.passwordFile {
       protection.signatureKey = Array(try Secret(file: file).exposed.utf8)

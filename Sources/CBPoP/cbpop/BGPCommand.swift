@@ -6,12 +6,13 @@ import Wire
 
 struct BGPCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here.", subcommands: [Show.self])
+    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here, and change what it announces.",
+    subcommands: [Show.self, Announce.self, Withdraw.self, Blackhole.self, Flowspec.self])
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Show neighbors, routes, or why a route is the best.",
-      subcommands: [Neighbors.self, Routes.self, Why.self])
+      subcommands: [Neighbors.self, Routes.self, Why.self, Requests.self, ShowFlowspec.self])
   }
 
   struct Neighbors: ParsableCommand {
