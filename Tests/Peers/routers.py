@@ -63,9 +63,9 @@ class Lab:
             run("ip", "-n", where, "link", "set", device, "up")
         return number, space
 
-    def start_pop(self, bgp):
+    def start_pop(self, bgp, number=POP_AS):
         """`bgp` is the section's text but for what is the same in all."""
-        settings = f"control:\n  socket: {self.socket}\nbgp:\n  localAS: {POP_AS}\n  routerID: 10.77.0.1\n{bgp}"
+        settings = f"control:\n  socket: {self.socket}\nbgp:\n  localAS: {number}\n  routerID: 10.77.0.1\n{bgp}"
         self.pop = PoP(self.directory, settings=settings, prefix=("ip", "netns", "exec", self.space))
         self.pop.start()
         self.pop.lab = self
@@ -263,6 +263,16 @@ def report(pop):
 
 def received(pop, router):
     return report(pop)[router.name]["received"]
+
+
+def kernel(lab, *words, family="-4"):
+    """The routes that the PoP's kernel has, each as (destination, set of gateways)."""
+    text = run("ip", "-j", family, "-n", lab.space, "route", "show", *words)
+    found = {}
+    for route in json.loads(text or "[]"):
+        hops = route.get("nexthops", [route])
+        found[route["dst"]] = {hop.get("gateway") for hop in hops}
+    return found
 
 
 def mark(pop):
