@@ -283,11 +283,19 @@ def mark(pop):
 class GoBGP(Router):
     program = "gobgpd"
 
-    def start(self, families=("ipv4-unicast",), passive=False):
+    def start(self, families=("ipv4-unicast",), passive=False, everything=False):
+        """With `everything`, graceful restart and several paths for each prefix."""
         config = self.directory / "gobgpd.toml"
-        afi_safis = "".join(
-            f'\n  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = "{family}"' for family in families
+        each = (
+            "\n    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true"
+            "\n    [neighbors.afi-safis.add-paths.config]\n      send-max = 8" if everything else ""
         )
+        afi_safis = "".join(
+            f'\n  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = "{family}"{each}'
+            for family in families
+        )
+        if everything:
+            afi_safis += "\n  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = 60"
         config.write_text(
             f"""
 [global.config]
@@ -326,8 +334,8 @@ class GoBGP(Router):
 class ExaBGP(Router):
     program = "exabgp"
 
-    def start(self, routes=(), families=("ipv4 unicast",)):
-        """`routes` as its configuration has them. What it receives is in `heard`, a JSON object a line."""
+    def start(self, routes=(), families=("ipv4 unicast",), capabilities=""):
+        """`routes` and `capabilities` as its configuration has them. What it receives is in `heard`, a JSON object a line."""
         self.heard_file = self.directory / "heard"
         helper = self.directory / "hear"
         # Its input does not block, and it must not close its output: ExaBGP stops when it does.
@@ -358,7 +366,7 @@ process hear {{ run {helper}; encoder json; }}
 neighbor {self.pop_address} {{
     router-id {self.address}; local-address {self.address};
     local-as {self.number}; peer-as {POP_AS}; hold-time 9;
-    capability {{ route-refresh enable; }}
+    capability {{ route-refresh enable; {capabilities} }}
     family {{ {" ".join(f + ";" for f in families)} }}
     api {{ processes [ hear ]; receive {{ parsed; update; open; keepalive; refresh; }} neighbor-changes; }}
     static {{ {" ".join(f"route {r};" for r in routes)} }}

@@ -74,6 +74,36 @@ def test_all_capabilities_at_once(lab):
     assert not states(pop, bird)[-1][1]
 
 
+def test_all_capabilities_of_gobgp_and_exabgp(lab):
+    need("gobgpd", "gobgp", "exabgp")
+    go = GoBGP(lab).start(families=("ipv4-unicast", "ipv6-unicast"), everything=True)
+    exa = ExaBGP(lab).start(
+        [f"{THEIRS} next-hop self path-information 0.0.0.1 as-path [65002 65100]",
+         f"{THEIRS} next-hop self path-information 0.0.0.2"],
+        families=("ipv4 unicast", "ipv6 unicast"),
+        capabilities="graceful-restart 60; add-path send/receive; asn4 enable; extended-message enable;",
+    )
+    go.add("192.0.2.0/25")
+    go.add("2001:db8:200::/48", family="ipv6")
+    pop = start(lab, *(
+        lab.neighbor(
+            router, families="[ipv4, ipv6]", nextHops=f"['{router.pop_address6}']", addPath="true", restartTime="60s",
+        ) for router in (go, exa)
+    ))
+    for router in (go, exa):
+        wait_until(lambda router=router: received(pop, router) == 2, 30, f"the routes of {router.name}")
+        session = report(pop)[router.name]["session"]
+        assert {"graceful restart", "several paths for IPv4 unicast"} <= set(session["capabilities"])
+        wait_until(lambda router=router: len(report(pop)[router.name]["session"]["complete"]) == 2, 20, "both End-of-RIBs")
+    wait_until(lambda: go.route(OURS) and exa.announced(OURS), 20, "our route at both")
+    # One that is killed is waited for, and what it had stays.
+    since = mark(pop)
+    exa.kill()
+    wait_state(pop, exa, "Idle", since)
+    assert received(pop, exa) == 2
+    assert states(pop, go)[-1] == ("Established", None)
+
+
 def block(speaker, number):
     """50,000 routes of a speaker's own in UPDATE messages of 500, each with its own attributes."""
     messages = []
