@@ -59,6 +59,11 @@ final class SessionPair {
     drain(side)
   }
 
+  func stopAutomatically(_ side: Side, _ cease: NotificationMessage) {
+    sessions[side.rawValue].stopAutomatically(cease, now: now)
+    drain(side)
+  }
+
   func stopForRestart(_ side: Side) {
     sessions[side.rawValue].stopForRestart(now: now)
     drain(side)

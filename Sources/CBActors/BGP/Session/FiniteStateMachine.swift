@@ -160,7 +160,8 @@ public struct FiniteStateMachine {
   }
 
   private mutating func restartKeepalive(_ now: Instant) {
-    timers.keepalive = holdTime == .zero ? .distantFuture : now + jittered(holdTime / 3)
+    // RFC 4271 §4.4: "KEEPALIVE messages MUST NOT be sent more frequently than one per second."
+    timers.keepalive = holdTime == .zero ? .distantFuture : now + max(.seconds(1), jittered(holdTime / 3))
   }
 
   private mutating func restartHold(_ now: Instant) {
