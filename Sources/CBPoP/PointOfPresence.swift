@@ -201,7 +201,8 @@ public struct PointOfPresence: Service {
     do {
       let bound = await endpoints.first?.localAddresses ?? []
       let listeners = bound.filter { address in settings.listen.contains { $0.ip == address.ip } }
-      routing = try await Routing.start(settings.bgp, listeners: listeners, identity: identity, logger: logger)
+      routing = try await Routing.start(
+        settings.bgp, name: settings.name, listeners: listeners, identity: identity, logger: logger)
     } catch {
       for endpoint in endpoints { await endpoint.stop() }
       throw error

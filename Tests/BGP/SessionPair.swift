@@ -169,7 +169,10 @@ final class SessionPair {
     var rest = octets
     while true {
       switch sessions[side.rawValue].receive(from: &rest, on: id, now: now) {
-      case .update(let update): updates[side.rawValue] += update.reachable.prefixes
+      case .update(let update):
+        updates[side.rawValue] += update.reachable.prefixes
+        let message = sessions[side.rawValue].message
+        #expect(message.flatMap { try? MessageHeader($0, maximumLength: 65_535) }?.messageLength == message?.count)
       case .other: drain(side)
       case .nothing: return
       }

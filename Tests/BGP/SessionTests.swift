@@ -41,6 +41,9 @@ struct SessionTests {
       #expect(pair.causes(.a).isEmpty && pair.causes(.b).isEmpty)
       #expect(pair[.b].main.isOurs && !pair[.a].main.isOurs, "b has the higher identifier")
       #expect(pair[.a].second == nil && pair[.b].second == nil)
+      let opens = [SessionPair.configuration(.a), SessionPair.configuration(.b)].map(\.open.serialized)
+      #expect(pair[.a].opens == .init(sent: opens[0], received: opens[1]))
+      #expect(pair[.b].opens == .init(sent: opens[1], received: opens[0]))
     }
   }
 

@@ -11,7 +11,7 @@ import Wire
     arguments: [
       .neighbors(named: nil), .neighbors(named: "tor1"), .routes(within: nil, of: nil),
       .routes(within: IPPrefix("2001:db8::/32"), of: "tor1"), .routes(within: IPPrefix("10.0.0.0/8"), of: nil),
-      .whyAddress(.v4(.loopback)), .whyPrefix(IPPrefix("0.0.0.0/0")!),
+      .whyAddress(.v4(.loopback)), .whyPrefix(IPPrefix("0.0.0.0/0")!), .dump, .monitoring,
     ] as [ControlRequest])
   func theLineIsReadAsItWasWritten(_ request: ControlRequest) {
     #expect(ControlRequest(request.line) == request)
@@ -21,7 +21,7 @@ import Wire
     arguments: [
       "", " ", "bgp", "bgp ", "bgp neighbors a b", "bgp routes", "bgp routes -", "bgp routes x -", "bgp routes - - -",
       "bgp why", "bgp why x", "bgp why 1.2.3.4/33", "bgp why 1.2.3.4 5", "bgp reset -", "neighbors bgp", "\u{0}",
-      "bgp why 99999999999999999999",
+      "bgp why 99999999999999999999", "bgp dump x", "bgp monitoring x",
     ])
   func anythingElseIsNot(_ line: String) {
     #expect(ControlRequest(line) == nil)

@@ -62,22 +62,26 @@ public actor BGPSession {
 
   public nonisolated let neighbor: Neighbor
   private let tables: RingBound<BGPTables>
-  private let peer: PeerID
+  let peer: PeerID
   private let bfd: BFDSpeaker?
   private let logger: Logger
-  private var core: BGP.Session
-  private var connections: [BGP.Session.ConnectionID: BGPConnection] = [:]
+  private(set) var core: BGP.Session
+  private(set) var connections: [BGP.Session.ConnectionID: BGPConnection] = [:]
   /// The connection of the established session.
-  private var established: BGPConnection?
+  private(set) var established: BGPConnection?
   /// Connections that are being closed.
   private var goodbyes = 0
   private var whenAlone: [CheckedContinuation<Void, Never>] = []
   private var timer: RingTimer?
   private var isTimerPutOff = false
   private var since: Instant
-  private var faultyUpdates: UInt64 = 0
+  private(set) var faultyUpdates: UInt64 = 0
   private var updatesReceived: UInt64 = 0
   private var complete: AddressFamilies = []
+  /// Who hears what the session hears. Mostly none.
+  var monitors: [any BGPMonitor] = []
+  /// As the monitors know the session that is established, or was last.
+  var subject: Subject?
 
   static var connectionOptions: TCPConnection.Options { BGPConnection.options }
 
@@ -217,13 +221,18 @@ public actor BGPSession {
       switch core.receive(from: &rest, on: id, now: now) {
       case .update(let update):
         updatesReceived += 1
+        if !monitors.isEmpty { tellReceived(update, on: id) }
         if let fault = update.fault { note(fault, of: update) }
         if let family = update.endOfRIB { noteEnd(of: family) }
-        if tables.rib.apply(update, &core.reader, from: peer) == .tooManyPrefixes {
+        let application = tables.rib.apply(update, &core.reader, from: peer)
+        if !monitors.isEmpty { tellApplied(update) }
+        if application == .tooManyPrefixes {
           core.stopAutomatically(.cease(.maximumPrefixes), now: now)
           drain()
         }
-      case .other: drain()
+      case .other:
+        if !monitors.isEmpty { tellReceived(on: id) }
+        drain()
       case .nothing: break receiving
       }
     }
@@ -256,7 +265,7 @@ public actor BGPSession {
         connection.sayGoodbye()
       case .stateChanged(let from, let to, let cause): note(from, to, cause)
       case .established(let id, let parameters): sessionUp(id, parameters)
-      case .ended: sessionDown()
+      case .ended(let cause): sessionDown(cause)
       case .routeRefresh(let message):
         tables.value.rib.refresh(message, of: peer, marked: core.parameters?.marksRefresh ?? false)
         tables.value.changed()
@@ -269,6 +278,7 @@ public actor BGPSession {
     since = ring.now
     var metadata: Logger.Metadata = ["from": "\(from)", "to": "\(to)"]
     if let cause { metadata["cause"] = "\(cause)" }
+    if !monitors.isEmpty { tellState(from, to) }
     // That it cannot be reached is said with each try.
     let matters = to == .established || from == .established || cause.map { $0 != .transport } ?? false
     logger.log(level: matters ? .notice : .info, "BGP state", metadata: metadata)
@@ -291,9 +301,12 @@ public actor BGPSession {
     if let own = connection.localAddress { watchPath(from: own) }
     tables.value.rib.sessionUp(peer, parameters, export: rules)
     tables.value.changed()
+    subject = makeSubject(of: connection, parameters)
+    if !monitors.isEmpty { tellUp() }
   }
 
-  private func sessionDown() {
+  private func sessionDown(_ cause: BGP.Session.EndCause) {
+    if !monitors.isEmpty { tellDown(cause) }
     established = nil
     complete = []
     output = nil

@@ -10,8 +10,8 @@ public actor BGPSpeaker {
   public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
   private let logger: Logger
-  private let tables: RingBound<BGPTables>
-  private let sessions: [BGPSession]
+  let tables: RingBound<BGPTables>
+  let sessions: [BGPSession]
   private let peers: [PeerID]
   private var listeners: [TCPListener] = []
   private let forwarding: Forwarding?

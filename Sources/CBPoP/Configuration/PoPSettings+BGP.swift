@@ -13,6 +13,8 @@ extension PoPSettings {
     public var shutdownDelay: Interval
     public var health: Health
     public var kernel: Kernel
+    public var mrt: MRT
+    public var bmp: BMP
     public var neighbors: [Neighbor]
 
     public struct Neighbor: Hashable, Sendable {
@@ -71,7 +73,7 @@ extension PoPSettings {
         "shutdownDelay", .duration(.zero...(.seconds(3600))), default: "2s",
         "At a stop, the prefixes are first announced as going away (GRACEFUL_SHUTDOWN, RFC 8326), and so long after taken "
           + "back."),
-      BGP.healthSection, BGP.kernelSection,
+      BGP.healthSection, BGP.kernelSection, BGP.mrtSection, BGP.bmpSection,
       .sections(
         "neighbors", example: [["name": "tor1", "address": "192.0.2.254", "remoteAS": "65001"]], commentedOut: true,
         "The routers to announce to.", neighborKeys),
@@ -131,6 +133,8 @@ extension PoPSettings.BGP {
     shutdownDelay = settings.interval("bgp.shutdownDelay")
     health = Health(settings)
     kernel = Kernel(settings)
+    mrt = MRT(settings)
+    bmp = BMP(settings)
     neighbors = (0..<settings.sectionCount("bgp.neighbors")).map { Neighbor(settings, "bgp.neighbors[\($0)]") }
   }
 
@@ -140,6 +144,7 @@ extension PoPSettings.BGP {
     if let text = settings.text("bgp.routerID"), routerID.map({ $0 == .any }) ?? true {
       problems.append(settings.problem("bgp.routerID", "\(text) is no IPv4 address of a host"))
     }
+    problems += mrt.problems(settings) + bmp.problems(settings)
     guard !neighbors.isEmpty else { return problems }
     if settings.text("bgp.routerID") == nil {
       problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))

@@ -10,6 +10,10 @@ public enum ControlRequest: Hashable, Sendable {
   case whyPrefix(IPPrefix)
   /// The same of the longest prefix that covers an address.
   case whyAddress(IPAddress)
+  /// The tables as a dump.
+  case dump
+  /// What is kept of the routing, and who is told of it.
+  case monitoring
 
   /// The longest line that is read, in bytes.
   public static let maximumLength = 256
@@ -33,6 +37,8 @@ public enum ControlRequest: Hashable, Sendable {
       } else {
         return nil
       }
+    case ("dump", 0): self = .dump
+    case ("monitoring", 0): self = .monitoring
     default: return nil
     }
   }
@@ -44,6 +50,8 @@ public enum ControlRequest: Hashable, Sendable {
     case .routes(let prefix, let name): "bgp routes \(prefix.map { "\($0)" } ?? "-") \(name ?? "-")"
     case .whyPrefix(let prefix): "bgp why \(prefix)"
     case .whyAddress(let address): "bgp why \(address)"
+    case .dump: "bgp dump"
+    case .monitoring: "bgp monitoring"
     }
   }
 }

@@ -80,6 +80,7 @@ public struct RouteView: Codable, Hashable, Sendable {
 /// Answers requests out of a speaker's sessions and tables.
 struct LookingGlass {
   let speaker: BGPSpeaker
+  let monitoring: Monitoring
 
   /// Destinations that are looked up at once: the sessions wait so long.
   private static let page = 256
@@ -106,6 +107,8 @@ struct LookingGlass {
     case .whyAddress(let address):
       guard let found = await speaker.destination(of: address) else { throw LookingGlassError.noRoute("\(address)") }
       try await emit(DestinationView(found, names))
+    case .dump: try await dump(emit)
+    case .monitoring: try await emit(await monitoring.view())
     }
   }
 

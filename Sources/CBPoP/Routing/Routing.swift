@@ -18,16 +18,18 @@ struct Routing {
   private let bfd: BFDSpeaker?
   private let health: ServiceHealth?
   private let kernel: KernelRoutes?
+  private let monitoring: Monitoring
   private let settings: PoPSettings.BGP
   private let logger: Logger
 
   /// Begins to listen and to connect. Nil without neighbors. Prefixes are announced from when the service is healthy on.
   ///
   /// - Parameters:
+  ///   - name: the PoP's.
   ///   - listeners: the PoP's own, whose answers its health is judged by.
   ///   - identity: the certificate that they show.
   static func start(
-    _ settings: PoPSettings.BGP, listeners: [SocketAddress], identity: TLSIdentity, logger: Logger
+    _ settings: PoPSettings.BGP, name: String, listeners: [SocketAddress], identity: TLSIdentity, logger: Logger
   ) async throws -> Routing? {
     guard !settings.neighbors.isEmpty, let identifier = settings.routerID else { return nil }
     let neighbors = try settings.neighbors.map {
@@ -36,7 +38,7 @@ struct Routing {
     let ring = RingExecutor()
     try ring.start(name: "bgp")
     do {
-      return try await start(settings, listeners, identity, neighbors, identifier, on: ring, logger)
+      return try await start(settings, name, listeners, identity, neighbors, identifier, on: ring, logger)
     } catch {
       await ring.shutdown()
       throw error
@@ -44,7 +46,7 @@ struct Routing {
   }
 
   private static func start(
-    _ settings: PoPSettings.BGP, _ listeners: [SocketAddress], _ identity: TLSIdentity,
+    _ settings: PoPSettings.BGP, _ name: String, _ listeners: [SocketAddress], _ identity: TLSIdentity,
     _ neighbors: [BGPSession.Neighbor], _ identifier: IPv4Address, on ring: RingExecutor, _ logger: Logger
   ) async throws -> Routing {
     let watch = NetworkWatch(ring: ring, logger: logger)
@@ -64,6 +66,7 @@ struct Routing {
     let speaker = BGPSpeaker(
       ring: ring, localAS: settings.localAS, identifier: identifier, neighbors: neighbors,
       seed: SystemEntropy.shared.nextUInt64(), bfd: bfd, forwarding: forwarding, logger: logger)
+    let monitoring = try await Monitoring.start(settings, name: name, speaker: speaker, logger: logger)
     await watch.observe { change in
       guard case .link(let link, isUsable: false) = change else { return }
       // All of these live on one ring, and are called on its thread.
@@ -97,6 +100,7 @@ struct Routing {
     do {
       try await speaker.start(listening: addresses)
     } catch {
+      await monitoring.stop()
       await health?.stop()
       await bfd?.stop()
       await watch.stop()
@@ -104,10 +108,10 @@ struct Routing {
     }
     return Routing(
       ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, kernel: forwarding?.kernel,
-      settings: settings, logger: logger)
+      monitoring: monitoring, settings: settings, logger: logger)
   }
 
-  var lookingGlass: LookingGlass { LookingGlass(speaker: speaker) }
+  var lookingGlass: LookingGlass { LookingGlass(speaker: speaker, monitoring: monitoring) }
 
   /// Has traffic go elsewhere: first asks for it (RFC 8326), then takes the prefixes back.
   func drain() async {
@@ -128,6 +132,7 @@ struct Routing {
   func stop() async {
     await health?.stop()
     await speaker.stop("the PoP stops")
+    await monitoring.stop()
     await kernel?.stop()
     await bfd?.stop()
     await watch.stop()

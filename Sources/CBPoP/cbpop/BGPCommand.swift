@@ -6,12 +6,13 @@ import Wire
 
 struct BGPCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here.", subcommands: [Show.self])
+    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here.",
+    subcommands: [Show.self, DumpCommand.self])
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show neighbors, routes, or why a route is the best.",
-      subcommands: [Neighbors.self, Routes.self, Why.self])
+      abstract: "Show neighbors, routes, why a route is the best, or who is told of them.",
+      subcommands: [Neighbors.self, Routes.self, Why.self, MonitoringCommand.self])
   }
 
   struct Neighbors: ParsableCommand {

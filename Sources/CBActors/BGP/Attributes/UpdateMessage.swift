@@ -29,6 +29,12 @@ public struct UpdateMessage {
   /// The Path Attributes field.
   let attributes: UnsafeRawBufferPointer
 
+  /// Prefixes in it have path identifiers (RFC 7911).
+  public var hasPathIdentifiers: Bool {
+    func has(_ nlri: NLRI?) -> Bool { nlri.map { $0.hasPathIdentifiers && !$0.isEmpty } ?? false }
+    return has(withdrawn) || has(reachable) || has(mpReachable) || has(mpUnreachable)
+  }
+
   init(withdrawn: NLRI, reachable: NLRI, attributes: UnsafeRawBufferPointer) {
     self.withdrawn = withdrawn
     self.reachable = reachable

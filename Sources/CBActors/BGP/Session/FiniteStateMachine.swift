@@ -427,6 +427,20 @@ extension FiniteStateMachine.Event {
   }
 }
 
+extension FiniteStateMachine.State {
+  /// As dumps number the states (RFC 6396 §4.4.1).
+  public var number: UInt16 {
+    switch self {
+    case .idle: 1
+    case .connect: 2
+    case .active: 3
+    case .openSent: 4
+    case .openConfirm: 5
+    case .established: 6
+    }
+  }
+}
+
 extension FiniteStateMachine.State: CustomStringConvertible {
   public var description: String { rawValue }
 }
