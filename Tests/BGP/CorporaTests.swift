@@ -223,15 +223,8 @@ struct CorporaTests {
     let data = try Data(contentsOf: URL(fileURLWithPath: given.input), options: .mappedIfSafe)
     var dump = BGPDump()
     try data.withUnsafeBytes { bytes throws in
-      var offset = 0
-      while offset + 12 <= bytes.count {
-        // Of a message it says how wide its AS numbers are (RFC 6396 §4.4).
-        let subtype = bytes[offset + 7]
-        let end = offset + 12 + Int(UnsafeRawBufferPointer(rebasing: bytes[(offset + 8)...]).bigEndianWord(at: 0))
-        var reader = MRTReader(UnsafeRawBufferPointer(rebasing: bytes[offset..<min(end, bytes.count)]))
-        if let record = try reader.next() { dump.append(record, isWide: subtype != 1) }
-        offset = end
-      }
+      var reader = MRTReader(bytes)
+      while let record = try reader.next() { dump.append(record) }
     }
     try Data(dump.text.utf8).write(to: URL(fileURLWithPath: given.input + ".ours"))
     return "\(dump.records) records, \(dump.unknown) of types that are not known, \(dump.faulty) messages with a fault"
@@ -246,7 +239,7 @@ private struct BGPDump {
   var faulty = 0
   private var peers: [MRTRecord.Peer] = []
 
-  mutating func append(_ record: MRTRecord, isWide: Bool) {
+  mutating func append(_ record: MRTRecord) {
     records += 1
     let suffix = record.microseconds == nil ? "" : "_ET"
     let fraction = record.microseconds.map { "." + String(repeating: "0", count: 6 - "\($0)".count) + "\($0)" } ?? ""
@@ -262,19 +255,21 @@ private struct BGPDump {
       }
     case .stateChange(let session, let from, let to):
       text += "BGP4MP\(suffix)|\(time)|STATE|\(session.peer)|\(session.peerAS)|\(from)|\(to)\n"
-    case .message(let session, let octets): append(octets, session, isWide, "BGP4MP\(suffix)|\(time)|")
+    case .message(let session, let hasIdentifiers, let octets):
+      append(octets, session, hasIdentifiers, "BGP4MP\(suffix)|\(time)|")
     case .other: unknown += 1
     }
   }
 
   private mutating func append(
-    _ octets: [UInt8], _ session: MRTRecord.Session, _ isWide: Bool, _ start: String
+    _ octets: [UInt8], _ session: MRTRecord.Session, _ hasPathIdentifiers: Bool, _ start: String
   ) {
     guard octets.count >= MessageHeader.length, octets[18] == MessageType.update.rawValue else { return }
     var context = UpdateReader.Context(families: .unicast, localAS: session.localAS, peerAS: session.peerAS)
     context.enforcesFirstAS = false
     context.isInternal = true
-    context.usesFourOctetAS = isWide
+    context.usesFourOctetAS = session.hasFourOctetAS
+    if hasPathIdentifiers { context.addPathFamilies = .unicast }
     var reader = UpdateReader(context)
     octets.withUnsafeBytes { octets in
       let body = UnsafeRawBufferPointer(rebasing: octets[MessageHeader.length...])
