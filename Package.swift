@@ -91,6 +91,7 @@ let package = Package(
     // Floor 4.
     room("QUICTLS", ["Wire", "PacketCrypto", "QUIC", boringSSL]),
     room("HTTP3", ["Wire", "QUIC"]),
+    room("Nftables", ["Wire", "BGP"]),
 
     // Floor 5.
     room("MASQUE", ["Wire", "QUIC", "HTTP3"]),
@@ -117,7 +118,8 @@ let package = Package(
     room(
       "CBActors", folder: "Actors",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "Nftables", "DNS", "QUICTLS",
+        "HTTP3", "MASQUE",
         .product(name: "Logging", package: "swift-log"),
       ]),
 
@@ -137,8 +139,8 @@ let package = Package(
     .target(
       name: "CBPoP",
       dependencies: [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "DNS", "QUICTLS", "HTTP3", "MASQUE",
-        "Identity", "CBActors", "Settings",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BFD", "BGP", "Health", "Netlink", "Nftables", "DNS", "QUICTLS",
+        "HTTP3", "MASQUE", "Identity", "CBActors", "Settings",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "NIOCore", package: "swift-nio"),
@@ -184,6 +186,7 @@ let package = Package(
     tests("DNS", ["Wire", "DNS"]),
     tests("BGP", ["Wire", "BGP"]),
     tests("Netlink", ["Wire", "Netlink"]),
+    tests("Nftables", ["Wire", "BGP", "Nftables"]),
     tests("BFD", ["Wire", "BFD"]),
     tests("Health", ["Wire", "Health"]),
     tests("QUICTLS", ["Wire", "PacketCrypto", "QUIC", "QUICTLS"]),
@@ -204,8 +207,8 @@ let package = Package(
     tests(
       "CBPoP",
       [
-        "Wire", "PacketCrypto", "Ring", "QUIC", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors", "CBPoP",
-        "Identity",
+        "Wire", "PacketCrypto", "Ring", "QUIC", "BGP", "Health", "QUICTLS", "HTTP3", "MASQUE", "Settings", "CBActors",
+        "CBPoP", "Identity",
         .product(name: "Logging", package: "swift-log"),
       ]),
     tests("cbterm", ["Wire", "Settings", "CBClient", "cbterm"]),
@@ -234,7 +237,9 @@ let package = Package(
 
 // CBR_CORES=1 swift build --build-tests: the protocol cores and their tests alone, the quick build of whoever edits one.
 if Context.environment["CBR_CORES"] != nil {
-  let cores = ["Wire", "PacketCrypto", "BGP", "BFD", "Health", "Netlink", "QUIC", "QUICTLS", "HTTP3", "MASQUE"]
+  let cores = [
+    "Wire", "PacketCrypto", "BGP", "BFD", "Health", "Netlink", "Nftables", "QUIC", "QUICTLS", "HTTP3", "MASQUE",
+  ]
   let kept = Set(cores + cores.map { "\($0)Tests" } + ["SimulationTests", "CongestionSimulation", "cbquic"])
   package.products = []
   package.targets.removeAll { !kept.contains($0.name) }

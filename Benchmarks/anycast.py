@@ -261,7 +261,7 @@ class CloudBridgePoP:
             lines += [
                 f"    - name: r{router}", f"      address: {self.lab.router_address(router, self.number)}",
                 f"      remoteAS: {65000 + router}", f"      holdTime: {self.lab.hold_time}s", "      connectRetry: 1s",
-                f"      bfd: {str(self.lab.bfd).lower()}",
+                f"      bfd: {str(self.lab.bfd).lower()}", "      import: all",
             ]
             if self.lab.graceful_restart:
                 lines.append("      restartTime: 120s")

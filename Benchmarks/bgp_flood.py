@@ -42,7 +42,8 @@ class CBPoP(Speaker):
 
     def start(self):
         entries = "".join(
-            f"    - {{name: r{number}, address: 10.77.{number}.2, remoteAS: {65000 + number}, passive: true, transit: true}}\n"
+            f"    - {{name: r{number}, address: 10.77.{number}.2, remoteAS: {65000 + number}, passive: true, transit: true, "
+            "import: all, export: all}\n"
             for number, _ in self.links
         )
         pop = self.lab.start_pop(f"  shutdownDelay: 0s\n  neighbors:\n{entries}")

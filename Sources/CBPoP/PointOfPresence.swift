@@ -195,19 +195,30 @@ public struct PointOfPresence: Service {
     _ counters: RequestCounters
   ) async throws {
     // From here on: one that came before its sequence would end the process.
-    let reports = await UnixSignalsSequence(trapping: .sigusr1)
+    let signals = await UnixSignalsSequence(trapping: .sigusr1, .sighup)
     // Announced when there is something to come to.
     let routing: Routing?
     do {
       let bound = await endpoints.first?.localAddresses ?? []
       let listeners = bound.filter { address in settings.listen.contains { $0.ip == address.ip } }
-      routing = try await Routing.start(settings.bgp, listeners: listeners, identity: identity, logger: logger)
+      let most = settings.limits.connections
+      let service = ServedEndpoints(
+        listeners: listeners, rings: endpoints.count > 1 ? endpoints.compactMap(\.share) : [], identity: identity
+      ) {
+        await connectionCount(endpoints) * 100 / most
+      }
+      routing = try await Routing.start(settings.bgp, name: settings.name, service, logger: logger)
     } catch {
       for endpoint in endpoints { await endpoint.stop() }
       throw error
     }
     let reporting = Task {
-      for await _ in reports {
+      for await signal in signals {
+        guard signal == .sigusr1 else {
+          // What is wrong with it is in the log.
+          _ = try? await routing?.reload()
+          continue
+        }
         await PoPReport(endpoints, counters).write(to: logger)
         await routing?.report()
       }
@@ -237,7 +248,7 @@ public struct PointOfPresence: Service {
       return Task {
         await socket.serve { request, emit in
           guard let routing else { throw LookingGlassError.noNeighbors }
-          try await routing.lookingGlass.answer(request, emit)
+          try await routing.answer(request, emit)
         }
       }
     } catch {
@@ -263,12 +274,14 @@ public enum PoPStartError: Error, Hashable, Sendable, CustomStringConvertible {
   case cannotListen(String, String)
   case cannotListenForNeighbors(String)
   case cannotListenForBFD(String)
+  case noTCPAuthentication(String)
   case noCertificate
   public var description: String {
     switch self {
     case .noCertificate: "no certificate: set tls.certificateFile and tls.privateKeyFile, or start with --dev"
     case .cannotListen(let address, let reason): "cannot listen on \(address) (UDP): \(reason)"
     case .cannotListenForNeighbors(let reason): "cannot listen on bgp.listen (TCP): \(reason)"
+    case .noTCPAuthentication(let reason): "cannot use keyFile of bgp.neighbors: \(reason); passwordFile needs less"
     case .cannotListenForBFD(let reason): "cannot listen for BFD (UDP 3784): \(reason)"
     }
   }

@@ -7,7 +7,7 @@ private let floors: [String: Int] = [
   "Wire": 1,
   "PacketCrypto": 2, "Ring": 2,
   "QUIC": 3, "WireGuard": 3, "BGP": 3, "BFD": 3, "DNS": 3, "Health": 3, "Netlink": 3,
-  "QUICTLS": 4, "HTTP3": 4,
+  "QUICTLS": 4, "HTTP3": 4, "Nftables": 4,
   "MASQUE": 5, "Identity": 5, "Settings": 5,
   "CBActors": 6,
   "CBClient": 7, "CBPoP": 7,

@@ -51,4 +51,153 @@ struct BMPTests {
       + [127, 0, 0, 1] + [0, 0, 0, 7] + [0, 0, 0, 8]
     #expect(Array(octets[6..<48]) == expected && octets.last == 4)
   }
+
+  @Test func anUpdateAtHand() {
+    let update = message(2, updateBody())
+    var octets: [UInt8] = [9]
+    update.withUnsafeBytes { BMPMessage.append(routeMonitoring: $0, of: peer, to: &octets) }
+    #expect(Array(octets.dropFirst()) == BMPMessage.routeMonitoring(peer, update: update).serialized)
+  }
+}
+
+@Suite("The Adj-RIBs-In for a station (RFC 7854 §5)")
+struct AdjRIBInWalkTests {
+  /// What a station makes of the messages: read as a session with the peer would read them.
+  private struct Station {
+    var routes: [PeerID: [IPPrefix: PathAttributes]] = [:]
+    var messages = 0
+    var longest = 0
+
+    mutating func take(_ peer: PeerID, _ octets: UnsafeRawBufferPointer, _ autonomousSystem: UInt32) throws {
+      let header = try #require(try MessageHeader(octets, maximumLength: MessageHeader.extendedMaximumLength))
+      #expect(header.type == .update && header.messageLength == octets.count)
+      var context = UpdateReader.Context(families: .unicast, localAS: 1, peerAS: autonomousSystem)
+      context.addPathFamilies = []
+      var reader = UpdateReader(context)
+      let update = try reader.read(UnsafeRawBufferPointer(rebasing: octets[MessageHeader.length...]))
+      #expect(update.fault == nil && update.withdrawn.isEmpty && update.mpUnreachable == nil)
+      for (nlri, isMultiprotocol) in [(update.reachable, false), (update.mpReachable ?? .none(.ipv6Unicast), true)]
+      where !nlri.isEmpty {
+        let attributes = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) {
+          PathAttributes(canonical: $0)
+        }
+        for prefix in nlri.prefixes {
+          #expect(routes[peer, default: [:]].updateValue(attributes, forKey: prefix) == nil)
+        }
+      }
+      messages += 1
+      longest = max(longest, octets.count)
+    }
+  }
+
+  @Test(arguments: [1, 3, 1_000]) func everyRouteOfThePeersThatAreUp(page: Int) throws {
+    let network = try RIBNetwork([
+      .init(autonomousSystem: 65_001), .init(autonomousSystem: 65_002), .init(autonomousSystem: 65_003),
+    ])
+    let hop = IPAddress.v6(IPv6Address(high: 0x2001_0db8_0000_0000, low: 9))
+    var expected: [PeerID: [IPPrefix: PathAttributes]] = [:]
+    for (peer, number) in [(0, UInt32(65_001)), (1, 65_002), (2, 65_003)] {
+      for index in 0..<40 {
+        let four = try prefix("10.\(index).0.0/16")
+        let six = try prefix("2001:db8:\(index)::/48")
+        let own = attributes([number, UInt32(index / 10 + 1)])
+        let own6 = attributes([number, UInt32(index / 10 + 1)], nextHop: hop) { $0.communities = [.noExport] }
+        network.announce([four], own, from: peer)
+        network.announce([six], own6, from: peer)
+        if peer < 2 {
+          expected[network.peers[peer], default: [:]][four] = own
+          expected[network.peers[peer], default: [:]][six] = own6
+        }
+      }
+    }
+    network.rib.originate(try prefix("192.0.2.0/24"))
+    var station = Station()
+    var walk = AdjRIBInWalk()
+    let numbers = [network.peers[0]: UInt32(65_001), network.peers[1]: 65_002]
+    while !walk.isComplete {
+      let peers = [network.peers[0]: MonitoredForm(), network.peers[1]: MonitoredForm()]
+      walk.next(network.rib, destinations: page, of: peers) { peer, octets in
+        do {
+          try station.take(peer, octets, numbers[peer] ?? 0)
+        } catch {
+          Issue.record("\(error)")
+        }
+      }
+    }
+    #expect(station.routes == expected)
+    if page == 1_000 { #expect(station.messages == 2 * 2 * 4, "those with the same attributes together") }
+  }
+
+  /// As many as fit into one message, and those whose attributes came in an extended one.
+  @Test func longMessages() throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001, extended: true)])
+    let huge = attributes([65_001]) { $0.communities = (0..<2_000).map { Community(rawValue: $0) } }
+    network.announce([try prefix("192.0.2.0/24")], huge, from: 0)
+    for index in 0..<2_000 {
+      network.announce([try prefix("10.\(index / 250).\(index % 250).0/24")], attributes([65_001]), from: 0)
+    }
+    var station = Station()
+    var walk = AdjRIBInWalk()
+    while !walk.isComplete {
+      walk.next(network.rib, destinations: 4_000, of: [network.peers[0]: .init()]) { peer, octets in
+        do { try station.take(peer, octets, 65_001) } catch { Issue.record("\(error)") }
+      }
+    }
+    #expect(station.routes.values.first?.count == 2_001 && station.longest > 8_000 && station.messages == 3)
+  }
+
+  /// With path identifiers, of the families that have them.
+  @Test func pathIdentifiers() throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001)])
+    let one = try prefix("10.0.0.0/8")
+    network.announce([one], attributes([65_001]), from: 0)
+    var found: [[UInt8]] = []
+    for families in [AddressFamilies.ipv6Unicast, .unicast] {
+      var walk = AdjRIBInWalk()
+      while !walk.isComplete {
+        walk.next(network.rib, destinations: 9, of: [network.peers[0]: .init(addPathFamilies: families)]) {
+          found.append(Array($1.suffix(6)))
+        }
+      }
+    }
+    #expect(found.map { Array($0.suffix(2)) } == [[8, 10], [8, 10]])
+    #expect(found.last == [0, 0, 0, 0, 8, 10])
+  }
+
+  /// What has become of the routes that an UPDATE names, and of no others, behind a policy that takes some.
+  @Test(arguments: [true, false]) func afterAnUpdate(isWide: Bool) throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001, fourOctet: isWide)])
+    let peer = network.peers[0]
+    let list = PrefixList([try PrefixRange(parsing: "10.1.0.0/16")])
+    let policy = Policy("some", [.init("not this", if: [.prefix(list)], .deny)], otherwise: .permit)
+    let before = network.rib.isPostPolicy(peer)
+    network.rib.setPolicy(PeerPolicy(incoming: policy), for: peer)
+    let after = network.rib.isPostPolicy(peer)
+    #expect(!before && after)
+    var told: [[UInt8]] = []
+    var form = MonitoredForm()
+    form.usesFourOctetAS = isWide
+    func receive(_ body: [UInt8]) throws {
+      told = []
+      try body.withUnsafeBytes { bytes in
+        let update = try network.readers[0].read(bytes)
+        _ = network.rib.apply(update, &network.readers[0], from: peer)
+        network.rib.tell(update, of: peer, form) { told.append(Array($0.dropFirst(MessageHeader.length))) }
+      }
+    }
+    network.announce([try prefix("10.9.0.0/16")], attributes([65_001]), from: 0)
+    var path = AttributeWriter()
+    attributes([65_001, 400_000]).write(to: &path, for: .ipv4Unicast)
+    if !isWide {
+      let wide = Array(path.bytes)
+      wide.withUnsafeBytes { path.narrow($0) }
+    }
+    let sent = Array(path.bytes)
+    try receive(updateBody(sent, nlri: [16, 10, 1, 16, 10, 2]))
+    #expect(told == [updateBody(sent, nlri: [16, 10, 2]), updateBody(withdrawn: [16, 10, 1])])
+    try receive(updateBody(withdrawn: [16, 10, 2, 16, 10, 3]))
+    #expect(told == [updateBody(withdrawn: [16, 10, 2, 16, 10, 3])])
+    try receive(updateBody(attribute(0x80, 15, [0, 2, 1, 32, 0x20, 1, 0x0d, 0xb8])))
+    #expect(told == [updateBody([0x90, 15, 0, 8, 0, 2, 1, 32, 0x20, 1, 0x0d, 0xb8])])
+  }
 }

@@ -111,6 +111,46 @@ struct FlowspecTableTests {
     #expect(network.rib.flowspecEvents().isEmpty)
   }
 
+  /// RFC 9117 §4.2.
+  @Test func theLeftmostASIsTheSame() throws {
+    let network = try network(65_001)
+    let flow = try rule("203.0.113.0/24")
+    network.announce([try prefix("203.0.113.0/24")], attributes([65_001, 65_009]), from: 0)
+    announce(flow, [65_009], from: 0, to: network)
+    #expect(network.rib.flowspecEvents().isEmpty)
+    announce(flow, [65_001, 65_008], from: 0, to: network)
+    #expect(network.rib.flowspecEvents() == [.install(flow, .discard)])
+  }
+
+  @Test func validationCanBeSwitchedOff() throws {
+    let network = try network(65_001, 65_002)
+    let (flow, own) = (try rule("203.0.113.0/24"), try rule("203.0.113.0/25"))
+    announce(flow, [65_001], from: 0, to: network)
+    announce(flow, [65_002, 65_003], from: 1, to: network)
+    network.rib.originate(own, .discard)
+    #expect(network.rib.flowspecEvents() == [.install(own, .discard)])
+    network.rib.setFlowspecValidation(false, for: network.peers[0])
+    #expect(network.rib.flowspecEvents() == [.install(flow, .discard)])
+    let routes = network.rib.flowspecRoutes()
+    #expect(routes.map(\.rule) == [own, flow, flow] && routes.map(\.isFeasible) == [true, true, false])
+    #expect(routes.map(\.isBest) == [true, true, false] && routes[0].peer == nil && routes[1].peer != nil)
+    network.rib.setFlowspecValidation(true, for: network.peers[0])
+    #expect(network.rib.flowspecEvents() == [.remove(flow)])
+  }
+
+  /// RFC 1997, RFC 7999 §3.2: what is not to go beyond the peer goes to the peer.
+  @Test func ourOwnBlackholeGoesToPeers() throws {
+    let network = try network(65_001)
+    var set = PathAttributes()
+    set.communities = [.blackhole, .noExport]
+    set.nextHop = .v4(IPv4Address(192, 0, 2, 66))
+    let victim = try prefix("203.0.113.7/32")
+    network.rib.originate(victim, set)
+    network.deliver()
+    let told = try #require(network.views[0].routes[victim])
+    #expect(told.communities == [.blackhole, .noExport] && told.nextHop == set.nextHop)
+  }
+
   /// RFC 9117 §4.1: a controller within the AS.
   @Test func anInternalPeersOwnRuleNeedsNoRoute() throws {
     let network = try network(64_512)

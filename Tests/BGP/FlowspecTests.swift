@@ -22,7 +22,7 @@ struct FlowspecTests {
     let examples: [(AddressFamily, [UInt8], [FlowspecComponent], String)] = [
       (
         .ipv4Flowspec, [0x0b, 1, 0x18, 0xc0, 0, 2, 3, 0x81, 6, 4, 0x81, 0x19],
-        [net, tcp, .numbers(.port, [.init(isEqual: true, 25)])], "destination 192.0.2.0/24, ipProtocol =6, port =25"
+        [net, tcp, .numbers(.port, [.init(isEqual: true, 25)])], "dst 192.0.2.0/24 proto tcp port 25"
       ),
       (
         .ipv4Flowspec,
@@ -35,24 +35,25 @@ struct FlowspecTests {
               .init(isGreater: true, isEqual: true, 137), .init(isAnd: true, isLess: true, isEqual: true, 139),
               .init(isEqual: true, 8_080),
             ]),
-        ], "destination 192.0.2.0/24, source 203.0.113.0/24, port >=137&<=139 =8080"
+        ], "dst 192.0.2.0/24 src 203.0.113.0/24 port 137-139,8080"
       ),
       (
         .ipv4Flowspec, [9, 1, 0x20, 0xc0, 0, 2, 1, 0x0c, 0x80, 5],
         [.prefix(.destination, .init(try prefix("192.0.2.1/32"))), .bits(.fragment, [.init(5)])],
-        "destination 192.0.2.1/32, fragment 0x5"
+        "dst 192.0.2.1/32 fragment dont-fragment+first-fragment"
       ),
       (
         .ipv6Flowspec,
         [0x12, 1, 0x20, 0, 0x20, 1, 0x0d, 0xb8, 2, 0x68, 0x40, 0x12, 0x34, 0x56, 0x78, 0x9a, 3, 0x81, 6],
         [.prefix(.destination, .init(try prefix("2001:db8::/32"))), .prefix(.source, middle), tcp],
-        "destination 2001:db8::/32, source ::1234:5678:9a00:0/104 from bit 64, ipProtocol =6"
+        "dst 2001:db8::/32 src ::1234:5678:9a00:0/64-104 proto tcp"
       ),
     ]
     for (family, octets, components, text) in examples {
       let rule = try #require(read(family, octets))
       #expect(rule.components == components && "\(rule)" == text)
       #expect(rule.serialized == octets)
+      #expect(try FlowspecRule(parsing: text) == rule)
       #expect(FlowspecRule(family, components.reversed()) == rule)
     }
   }
@@ -146,7 +147,7 @@ struct FlowspecTests {
     let communities = actions.communities(autonomousSystem: 64_512)
     #expect(communities.map(\.rawValue).contains(0x8006_fc00_47f4_2400))
     #expect(FlowspecActions(communities) == actions)
-    #expect("\(FlowspecActions.discard)" == "discard" && "\(FlowspecActions())" == "pass")
+    #expect("\(FlowspecActions.discard)" == "drop" && "\(FlowspecActions())" == "accept")
     func rate(_ bits: UInt32) -> Float? {
       FlowspecActions([ExtendedCommunity(rawValue: 0x8006_0000_0000_0000 | UInt64(bits))]).rateBytes
     }

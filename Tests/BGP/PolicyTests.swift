@@ -72,7 +72,7 @@ struct PolicyTests {
 
   @Test func aPolicyOnTheWayIn() throws {
     let network = try RIBNetwork([.init(autonomousSystem: 65_001), .init(autonomousSystem: 65_002)])
-    network.rib.setPolicy(
+    network.setPolicy(
       PeerPolicy(
         incoming: Policy(
           "in",
@@ -88,10 +88,10 @@ struct PolicyTests {
     let best = try #require(network.destination(taken)?.routes.first)
     #expect(best.attributes.localPreference == 300)
     #expect(best.attributes.nextHop == .v4(IPv4Address(10, 0, 1, 9)), "our own address leads nowhere")
-    #expect(network.destination(refused) == nil)
+    let denied = try #require(network.destination(refused))
+    #expect(denied.routes.isEmpty && denied.denied.map(\.judgement?.rule) == [nil])
     // What was taken and is refused now is withdrawn.
-    network.rib.setPolicy(PeerPolicy(incoming: Policy("nothing", [])), for: network.peers[0])
-    network.announce([taken], attributes([65_001]), from: 0)
+    network.setPolicy(PeerPolicy(incoming: Policy("nothing", [])), for: network.peers[0])
     network.deliver()
     #expect(network.views[1].routes.isEmpty)
     #expect(network.rib.counts.routes == 0 && network.rib.counts.attributeSets == 0)
@@ -116,7 +116,7 @@ struct PolicyTests {
         set: [.multiExitDisc(9), .nextHop(.v4(IPv4Address(192, 0, 2, 99))), .localPreference(7)], .permit),
     ]
     for index in 1...2 {
-      network.rib.setPolicy(PeerPolicy(outgoing: Policy("out", rules)), for: network.peers[index])
+      network.setPolicy(PeerPolicy(outgoing: Policy("out", rules)), for: network.peers[index])
     }
     network.deliver()
     for prefix in [own, v6] {
@@ -126,7 +126,7 @@ struct PolicyTests {
     let got = try #require(network.views[1].routes[other])
     #expect(got.multiExitDisc == 9 && got.nextHop == .v4(IPv4Address(192, 0, 2, 99)) && got.localPreference == nil)
     #expect(network.views[2].routes[other]?.localPreference == 7)
-    network.rib.setPolicy(PeerPolicy(outgoing: Policy("nothing", [])), for: network.peers[1])
+    network.setPolicy(PeerPolicy(outgoing: Policy("nothing", [])), for: network.peers[1])
     network.deliver()
     #expect(network.views[1].routes.isEmpty && network.views[2].routes.count == 3)
     let why = network.rib.advertisement(of: own, to: network.peers[1])
@@ -140,7 +140,7 @@ struct PolicyTests {
   /// RFC 8212 §3.
   @Test func anExternalPeerWithoutPolicyIsDenied() throws {
     let network = try RIBNetwork([.init(autonomousSystem: 65_001), .init(autonomousSystem: 65_002)])
-    for peer in network.peers { network.rib.setPolicy(PeerPolicy().denyingByDefault, for: peer) }
+    for peer in network.peers { network.setPolicy(PeerPolicy().denyingByDefault, for: peer) }
     let route = try prefix("203.0.113.0/24")
     network.announce([route], attributes([65_001]), from: 0)
     network.rib.originate(try prefix("192.0.2.0/24"))
@@ -148,7 +148,7 @@ struct PolicyTests {
     #expect(network.views.allSatisfy { $0.routes.isEmpty } && network.destination(route) == nil)
     // One policy alone is applied.
     let all = Policy("all", [], otherwise: .permit)
-    network.rib.setPolicy(PeerPolicy(outgoing: all).denyingByDefault, for: network.peers[1])
+    network.setPolicy(PeerPolicy(outgoing: all).denyingByDefault, for: network.peers[1])
     network.deliver()
     #expect(network.views[1].routes.count == 1)
   }

@@ -74,6 +74,21 @@ final class RIBNetwork {
 
   func destination(_ prefix: IPPrefix) -> RIB.Destination? { rib.destination(prefix) }
 
+  /// Judges all that waits for it, in parts; whether the peer must be asked again.
+  @discardableResult
+  func setPolicy(_ policy: PeerPolicy, for peer: PeerID) -> Bool {
+    let mustAsk = rib.setPolicy(policy, for: peer)
+    review()
+    return mustAsk
+  }
+
+  func setOrigins(_ table: OriginTable, changed: [IPPrefix]? = nil) {
+    rib.setOrigins(table, changed: changed)
+    review()
+  }
+
+  private func review() { while rib.hasReviews { rib.review(limit: 2) } }
+
   func up(_ index: Int) {
     views[index] = View()
     rib.sessionUp(peers[index], parameters[index], export: rules[index])

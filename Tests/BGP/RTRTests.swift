@@ -117,6 +117,49 @@ struct RTRTests {
     #expect(cache.asked() == [.resetQuery])
   }
 
+  @Test func oneWithPatienceTriesSooner() throws {
+    var cache = Cache()
+    cache.session.patience = .seconds(10)
+    _ = cache.events()
+    cache.session.disconnected(now: at(5))
+    #expect(cache.session.deadline == at(15))
+    cache.session.handleTimeout(now: at(15))
+    cache.session.connected(now: at(15))
+    _ = cache.events()
+    // As long as something comes, it is waited for.
+    cache.now = at(20)
+    cache.say(.cacheResponse(session: 7), .prefix(try payload("10.0.0.0/8", 1), isAnnounced: true))
+    #expect(cache.session.deadline == at(30))
+    cache.session.handleTimeout(now: at(30))
+    #expect(cache.events() == [.failed("the cache does not answer"), .close])
+  }
+
+  /// RFC 8210 §10.
+  @Test func dataOfBeforeAreNotCurrentUntilTheCacheHasAnswered() throws {
+    var cache = Cache()
+    #expect(!cache.session.isCurrent)
+    let end = RTRMessage.endOfData(session: 7, serial: 1, .init(refresh: 300, retry: 60, expire: 600))
+    cache.say(.cacheResponse(session: 7), .prefix(try payload("10.0.0.0/8", 1), isAnnounced: true), end)
+    #expect(cache.session.isCurrent && cache.session.changedPrefixes == nil)
+    cache.say(.serialNotify(session: 7, serial: 2))
+    #expect(cache.session.isCurrent, "while it is asked")
+    cache.session.disconnected(now: at(10))
+    cache.session.handleTimeout(now: at(70))
+    cache.session.connected(now: at(70))
+    #expect(!cache.session.isCurrent && cache.session.origins.count == 1)
+    cache.now = at(71)
+    cache.say(.cacheResponse(session: 7), .prefix(try payload("10.1.0.0/16", 1), isAnnounced: true), end)
+    let come = try prefix("10.1.0.0/16")
+    #expect(cache.session.isCurrent && cache.session.changedPrefixes == [come])
+    #expect(cache.session.updated == at(71) && cache.session.expiry == at(671))
+    _ = cache.events()
+    cache.session.stop()
+    #expect(cache.events() == [.close] && cache.session.deadline == .distantFuture)
+    #expect(!cache.session.isCurrent && cache.session.origins.count == 0 && cache.session.phase == .stopped)
+    cache.session.start(now: at(80))
+    #expect(cache.events() == [.connect])
+  }
+
   /// RFC 8210 §7.
   @Test func anOlderCacheIsSpokenToInItsOwnVersion() throws {
     var cache = Cache()

@@ -59,6 +59,11 @@ final class SessionPair {
     drain(side)
   }
 
+  func stopAutomatically(_ side: Side, _ cease: NotificationMessage) {
+    sessions[side.rawValue].stopAutomatically(cease, now: now)
+    drain(side)
+  }
+
   func stopForRestart(_ side: Side) {
     sessions[side.rawValue].stopForRestart(now: now)
     drain(side)
@@ -164,7 +169,10 @@ final class SessionPair {
     var rest = octets
     while true {
       switch sessions[side.rawValue].receive(from: &rest, on: id, now: now) {
-      case .update(let update): updates[side.rawValue] += update.reachable.prefixes
+      case .update(let update):
+        updates[side.rawValue] += update.reachable.prefixes
+        let message = sessions[side.rawValue].message
+        #expect(message.flatMap { try? MessageHeader($0, maximumLength: 65_535) }?.messageLength == message?.count)
       case .other: drain(side)
       case .nothing: return
       }

@@ -41,6 +41,9 @@ struct SessionTests {
       #expect(pair.causes(.a).isEmpty && pair.causes(.b).isEmpty)
       #expect(pair[.b].main.isOurs && !pair[.a].main.isOurs, "b has the higher identifier")
       #expect(pair[.a].second == nil && pair[.b].second == nil)
+      let opens = [SessionPair.configuration(.a), SessionPair.configuration(.b)].map(\.open.serialized)
+      #expect(pair[.a].opens == .init(sent: opens[0], received: opens[1]))
+      #expect(pair[.b].opens == .init(sent: opens[1], received: opens[0]))
     }
   }
 
@@ -246,6 +249,58 @@ struct SessionTests {
     // A session that holds makes it forget.
     #expect(pair.run(for: .seconds(600)) { $0.isEstablished })
     pair.run(for: .seconds(120))
+    pair.inject(message(77, []), from: .b)
+    #expect(pair.run(for: .seconds(1)) { $0[.a].state == .idle })
+    let began = pair.now
+    #expect(pair.run(for: .seconds(60)) { $0[.a].state != .idle })
+    #expect(pair.now - began == .seconds(1))
+  }
+
+  /// What was meant is no oscillation, however often: the neighbor's operator resets it, or BFD finds the path dead.
+  @Test(arguments: [
+    NotificationMessage.cease(.administrativeShutdown, "maintenance"), .cease(.administrativeReset),
+    .cease(.peerDeconfigured), .cease(.otherConfigurationChange), .hardReset(.cease(.administrativeReset)),
+    .cease(.bfdDown),
+  ])
+  func whatIsMeantIsNotDamped(_ cease: NotificationMessage) {
+    // For the other side the connection has been lost, and that is forgotten soon.
+    let pair = pair { _, b in b.maximumIdleHoldTime = .seconds(1) }
+    pair.start(.a)
+    pair.start(.b)
+    for _ in 0..<8 {
+      #expect(pair.run(for: .seconds(60)) { $0.isEstablished })
+      pair.run(for: .seconds(3))
+      pair.inject(cease.serialized, from: .b)
+      #expect(pair.run(for: .seconds(1)) { $0[.a].lastCause == .received(cease) && $0[.a].state != .established })
+      #expect(pair[.a].state == .connect)
+      #expect(pair.run(for: .seconds(2)) { $0.isEstablished })
+    }
+  }
+
+  @Test func aPathThatFailedIsTriedAgainAtOnce() {
+    let pair = pair()
+    pair.start(.a)
+    pair.start(.b)
+    for _ in 0..<8 {
+      #expect(pair.run(for: .seconds(60)) { $0.isEstablished })
+      pair.run(for: .seconds(3))
+      let began = pair.now
+      pair.stopAutomatically(.a, .cease(.bfdDown))
+      #expect(pair[.a].state == .connect && pair[.a].lastCause == .sent(.cease(.bfdDown)))
+      #expect(pair.run(for: .seconds(5)) { $0.isEstablished && $0.now > began })
+    }
+  }
+
+  /// RFC 4271 §8.1.1's damping is for errors; but two ends do not chase each other either.
+  @Test func aSessionThatIsResetAsSoonAsItIsThereWaits() {
+    let pair = pair()
+    pair.start(.a)
+    pair.start(.b)
+    #expect(pair.run(for: .seconds(5)) { $0.isEstablished })
+    pair.stopAutomatically(.a, .cease(.bfdDown))
+    #expect(pair[.a].state == .active)
+    // And an error after many resets is the first one.
+    #expect(pair.run(for: .seconds(60)) { $0.isEstablished })
     pair.inject(message(77, []), from: .b)
     #expect(pair.run(for: .seconds(1)) { $0[.a].state == .idle })
     let began = pair.now

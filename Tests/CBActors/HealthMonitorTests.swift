@@ -12,6 +12,17 @@ import Wire
     enum Manner { case good, bad, silent }
     private let manner = Mutex(Manner.good)
     private let probed = Atomic<Int>(0)
+    private let load = Atomic<Bool>(true)
+    private let drain = Atomic<Bool>(false)
+
+    var isBearable: Bool {
+      get async { load.load(ordering: .relaxed) }
+    }
+    var isDrained: Bool {
+      get async { drain.load(ordering: .relaxed) }
+    }
+    func setBearable(_ isBearable: Bool) { load.store(isBearable, ordering: .relaxed) }
+    func setDrained(_ isDrained: Bool) { drain.store(isDrained, ordering: .relaxed) }
 
     func become(_ new: Manner) { manner.withLock { $0 = new } }
     var probes: Int { probed.load(ordering: .relaxed) }
@@ -41,12 +52,22 @@ import Wire
       var announcement = Announcement.Configuration()
       announcement.recoveryDelay = .milliseconds(200)
       let monitor = HealthMonitor(
-        ring: namespace.ring, checks: [.init("service", check) { await service.probe() }], announcement,
-        logger: namespace.logger
-      ) { notes.add($0) }
+        ring: namespace.ring,
+        checks: [
+          .init("service", .withdraws, check) { await service.probe() },
+          .init("load", .degrades, check) { await service.isBearable },
+          .init("drain", .drains, check) { await !service.isDrained },
+        ],
+        groups: [
+          .init("all", checks: ["service", "load", "drain"], announcement),
+          .init("other", checks: ["drain"], announcement),
+        ], logger: namespace.logger
+      ) { if $0 == 0 { notes.add($1) } }
       await monitor.start()
       await monitor.untilAnnounced(atMost: .seconds(5))
-      #expect(await monitor.state == .announced && notes.all.map(\.note) == [.announced])
+      // The load may be known before or after the service.
+      _ = try #require(try await notes.first { $0 == .announced })
+      #expect(await monitor.states == [.announced, .announced])
       try await body(monitor, service, notes)
       await monitor.stop()
     }
@@ -62,18 +83,37 @@ import Wire
       #expect(gone.note == .withdrawn(.unhealthy(["service"])))
       // The interval and two probes or time-outs; the silent one's probe must come back before the next.
       #expect(gone.at - died < .milliseconds(isSilent ? 1_500 : 1_000), "\(gone.at - died)")
+      let before = notes.all.count
       service.become(.good)
-      _ = try #require(try await notes.first(from: 2) { $0.isAnnounced })
-      #expect(notes.all.map(\.note).contains(.withdrawn(.recovering)))
+      _ = try #require(try await notes.first(from: before) { $0.isAnnounced })
+      // Nothing was said in between, and the recovery was waited for.
+      #expect(notes.all.last.map { $0.at - gone.at } ?? .zero >= .milliseconds(200))
     }
   }
 
+  /// It is no fall: as often as the operator likes, and back at once.
   @Test(.timeLimit(.minutes(1))) func aDrainIsObeyedAndUndone() async throws {
-    try await Self.withMonitor { monitor, _, notes in
-      await monitor.setDrained(true)
-      #expect(notes.all.last?.note == .withdrawn(.drained))
-      await monitor.setDrained(false)
-      #expect(notes.all.last?.note == .announced)
+    try await Self.withMonitor { monitor, service, notes in
+      for _ in 0..<5 {
+        let before = notes.all.count
+        service.setDrained(true)
+        _ = try #require(try await notes.first(from: before) { $0 == .withdrawn(.drained) })
+        #expect(await monitor.states == [.withdrawn(.drained), .withdrawn(.drained)])
+        service.setDrained(false)
+        _ = try #require(try await notes.first(from: before + 1) { $0 == .announced })
+        #expect(notes.all.count == before + 2)
+      }
+    }
+  }
+
+  @Test(.timeLimit(.minutes(1))) func whatDegradesDoesNotWithdraw() async throws {
+    try await Self.withMonitor { monitor, service, notes in
+      let before = notes.all.count
+      service.setBearable(false)
+      _ = try #require(try await notes.first(from: before) { $0 == .degraded(["load"]) })
+      #expect(await monitor.states == [.degraded(["load"]), .announced], "a group hangs on its own checks")
+      service.setBearable(true)
+      _ = try #require(try await notes.first(from: before + 1) { $0 == .announced })
     }
   }
 
@@ -81,10 +121,10 @@ import Wire
     try await Self.withMonitor { monitor, service, notes in
       await monitor.stop()
       try await Task.sleep(for: .milliseconds(50))
-      let probes = service.probes
+      let (probes, said) = (service.probes, notes.all.count)
       service.become(.bad)
       try await Task.sleep(for: .milliseconds(300))
-      #expect(service.probes == probes && notes.all.count == 1)
+      #expect(service.probes == probes && notes.all.count == said)
     }
   }
 }

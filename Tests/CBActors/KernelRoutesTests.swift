@@ -192,6 +192,60 @@ import Wire
     }
   }
 
+  /// What another does is heard from the kernel, long before the lists are read again.
+  @Test(.timeLimit(.minutes(1))) func whatAnotherProgramDoesToOurRoutesIsPutRight() async throws {
+    try await withNamespace { namespace in
+      await namespace.run(Self.links)
+      let routes = try await Self.start(namespace).routes
+      for number in 0..<50 {
+        await routes.set(Self.key(number), by: Self.hops("10.0.0.2", "10.0.1.2"))
+        await routes.set(Self.key6(number), by: Self.hops("2001:db8:a::2"))
+      }
+      await routes.settle()
+      await routes.sweep()
+      await routes.settle()
+      try await Task.sleep(for: .milliseconds(100))
+      #expect(await routes.status().disturbances == 0, "our own changes are not told")
+      let readings = await routes.status().resyncs
+      for harm in [
+        "ip route del 20.0.7.0/24 metric 32", "ip -6 route del 2001:db8:8007::/48",
+        "ip route change 20.0.7.0/24 via 10.0.0.77 proto 203 metric 32",
+        "ip -6 route replace 2001:db8:8007::/48 via 2001:db8:b::77 proto 203 metric 32",
+        "ip route add 20.0.99.0/24 via 10.0.0.77 proto 203 metric 32", "ip route flush proto 203",
+      ] {
+        #expect(await namespace.run(harm) == "", "\(harm)")
+        try await Task.sleep(for: .milliseconds(400))
+        await routes.settle()
+        let four = await namespace.run("ip route show proto 203")
+        #expect(four.contains("20.0.7.0/24") && !four.contains("10.0.0.77"), "\(harm): \(four)")
+        let six = await namespace.run("ip -6 route show 2001:db8:8007::/48")
+        #expect(six.contains("2001:db8:a::2") && !six.contains("::77"), "\(harm): \(six)")
+      }
+      #expect(await Self.count(namespace, "route show proto 203 | grep metric") == 50)
+      let status = await routes.status()
+      #expect(status.disturbances >= 55 && status.resyncs - readings <= 1 && status.counts.refused == 0, "\(status)")
+    }
+  }
+
+  /// Neither side would ever stop: ours comes back ever more seldom.
+  @Test(.timeLimit(.minutes(1))) func whoFightsUsIsAnsweredEverLater() async throws {
+    try await withNamespace { namespace in
+      await namespace.run(Self.links)
+      let routes = try await Self.start(namespace).routes
+      await routes.set(Self.key(1), by: Self.hops("10.0.0.2"))
+      await routes.settle()
+      var removals = 0
+      for _ in 0..<100 {
+        if await namespace.run("ip route del 20.0.1.0/24 metric 32") == "" { removals += 1 }
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      #expect(removals >= 3 && removals <= 12, "\(removals)")
+      await routes.resync()
+      await routes.settle()
+      #expect(await namespace.run("ip route show 20.0.1.0/24").contains("10.0.0.2"))
+    }
+  }
+
   @Test(.timeLimit(.minutes(1))) func rulesOfPolicyRoutingAreKept() async throws {
     try await withNamespace { namespace in
       await namespace.run(Self.links + "\nip rule add from 10.9.9.9 table 9 priority 900")

@@ -11,7 +11,9 @@ import Wire
     arguments: [
       .neighbors(named: nil), .neighbors(named: "tor1"), .routes(within: nil, of: nil),
       .routes(within: IPPrefix("2001:db8::/32"), of: "tor1"), .routes(within: IPPrefix("10.0.0.0/8"), of: nil),
-      .whyAddress(.v4(.loopback)), .whyPrefix(IPPrefix("0.0.0.0/0")!),
+      .whyAddress(.v4(.loopback)), .whyPrefix(IPPrefix("0.0.0.0/0")!), .refresh("tor1"), .reload, .rpki, .requests,
+      .flowspecs, .dump, .monitoring,
+      .order(RoutingOrder(.withdraw, "10.0.0.0/8")), .order(RoutingOrder(.addRule, "dst 10.0.0.0/8  proto \"udp\"\n")),
     ] as [ControlRequest])
   func theLineIsReadAsItWasWritten(_ request: ControlRequest) {
     #expect(ControlRequest(request.line) == request)
@@ -21,7 +23,8 @@ import Wire
     arguments: [
       "", " ", "bgp", "bgp ", "bgp neighbors a b", "bgp routes", "bgp routes -", "bgp routes x -", "bgp routes - - -",
       "bgp why", "bgp why x", "bgp why 1.2.3.4/33", "bgp why 1.2.3.4 5", "bgp reset -", "neighbors bgp", "\u{0}",
-      "bgp why 99999999999999999999",
+      "bgp why 99999999999999999999", "bgp refresh", "bgp refresh a b", "bgp reload all", "bgp order", "bgp order {}",
+      "bgp order {\"verb\":\"reset\",\"subject\":\"\"}", "bgp requests x", "bgp dump x", "bgp monitoring x",
     ])
   func anythingElseIsNot(_ line: String) {
     #expect(ControlRequest(line) == nil)

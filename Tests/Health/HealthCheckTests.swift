@@ -146,6 +146,30 @@ import Wire
     #expect(announcement.state == .announced)
   }
 
+  @Test func whatDegradesDoesNotWithdraw() {
+    var announcement = Announcement(checks: ["quic"], degrading: ["load", "memory"], now: .zero)
+    #expect(announcement.state.level == .down)
+    announcement.set("quic", isHealthy: true, now: at(1))
+    #expect(announcement.state == .degraded(["load", "memory"]), "as long as it is not known")
+    announcement.set("load", isHealthy: true, now: at(1))
+    announcement.set("memory", isHealthy: true, now: at(1))
+    #expect(announcement.state == .announced && announcement.state.level == .up)
+    // As often as may be: it is no fall.
+    for second in 2..<20 {
+      let hasChanged = announcement.set("load", isHealthy: second % 2 == 1, now: at(Int64(second)))
+      #expect(hasChanged && announcement.state.isAnnounced)
+      #expect(announcement.state.level == (second % 2 == 1 ? .up : .degraded))
+    }
+    announcement.set("load", isHealthy: false, now: at(30))
+    announcement.set("quic", isHealthy: false, now: at(31))
+    #expect(announcement.state == .withdrawn(.unhealthy(["quic"])) && announcement.state.level == .down)
+    announcement.set("quic", isHealthy: true, now: at(32))
+    announcement.handleTimeout(now: at(34))
+    #expect(announcement.state == .degraded(["load"]))
+    announcement.setDrained(true, now: at(35))
+    #expect(announcement.state.level == .drained)
+  }
+
   /// Whatever happens, it is never announced while a check is unhealthy or it is drained, and is announced in the end
   /// when all have long been well.
   @Test(arguments: 1...50) func itIsNeverAnnouncedWrongly(seed: Int) {

@@ -63,9 +63,9 @@ class Lab:
             run("ip", "-n", where, "link", "set", device, "up")
         return number, space
 
-    def start_pop(self, bgp):
+    def start_pop(self, bgp, number=POP_AS):
         """`bgp` is the section's text but for what is the same in all."""
-        settings = f"control:\n  socket: {self.socket}\nbgp:\n  localAS: {POP_AS}\n  routerID: 10.77.0.1\n{bgp}"
+        settings = f"control:\n  socket: {self.socket}\nbgp:\n  localAS: {number}\n  routerID: 10.77.0.1\n{bgp}"
         self.pop = PoP(self.directory, settings=settings, prefix=("ip", "netns", "exec", self.space))
         self.pop.start()
         self.pop.lab = self
@@ -78,19 +78,25 @@ class Lab:
         return json.loads(done.stdout) if "--json" in words else done.stdout
 
     def ask(self, *words):
-        command = [str(BIN / "cbpop"), "bgp", "show", *words, "--socket", self.socket]
+        return self.order("show", *words)
+
+    def order(self, *words):
+        """What `cbpop bgp` comes to with these words."""
+        command = [str(BIN / "cbpop"), "bgp", *map(str, words), "--socket", self.socket]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     def neighbor(self, router, six=False, **settings):
-        """A neighbor's entry in the PoP's settings."""
+        """A neighbor's entry in the PoP's settings; one of None is left out. By itself all routes are taken, and with
+        transit all are passed on, for which RFC 8212 wants a word each."""
         lines = {
             "name": router.name,
             "address": router.address6 if six else router.address,
             "remoteAS": router.number,
             "connectRetry": "1s",
             "holdTime": "9s",
-        } | settings
-        return "    - " + "\n      ".join(f"{key}: {value}" for key, value in lines.items()) + "\n"
+            "import": "all",
+        } | ({"export": "all"} if "transit" in settings else {}) | settings
+        return "    - " + "\n      ".join(f"{key}: {value}" for key, value in lines.items() if value is not None) + "\n"
 
     def close(self):
         """Whatever went wrong before or here, the namespaces go."""
@@ -265,6 +271,16 @@ def received(pop, router):
     return report(pop)[router.name]["received"]
 
 
+def kernel(lab, *words, family="-4"):
+    """The routes that the PoP's kernel has, each as (destination, set of gateways)."""
+    text = run("ip", "-j", family, "-n", lab.space, "route", "show", *words)
+    found = {}
+    for route in json.loads(text or "[]"):
+        hops = route.get("nexthops", [route])
+        found[route["dst"]] = {hop.get("gateway") for hop in hops}
+    return found
+
+
 def mark(pop):
     """Where the log is now, for what must be said from here on."""
     return len(pop.log.text)
@@ -273,11 +289,19 @@ def mark(pop):
 class GoBGP(Router):
     program = "gobgpd"
 
-    def start(self, families=("ipv4-unicast",), passive=False):
+    def start(self, families=("ipv4-unicast",), passive=False, everything=False):
+        """With `everything`, graceful restart and several paths for each prefix."""
         config = self.directory / "gobgpd.toml"
-        afi_safis = "".join(
-            f'\n  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = "{family}"' for family in families
+        each = (
+            "\n    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true"
+            "\n    [neighbors.afi-safis.add-paths.config]\n      send-max = 8" if everything else ""
         )
+        afi_safis = "".join(
+            f'\n  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = "{family}"{each}'
+            for family in families
+        )
+        if everything:
+            afi_safis += "\n  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = 60"
         config.write_text(
             f"""
 [global.config]
@@ -316,8 +340,8 @@ class GoBGP(Router):
 class ExaBGP(Router):
     program = "exabgp"
 
-    def start(self, routes=(), families=("ipv4 unicast",)):
-        """`routes` as its configuration has them. What it receives is in `heard`, a JSON object a line."""
+    def start(self, routes=(), families=("ipv4 unicast",), refresh=True, capabilities=""):
+        """`routes` and `capabilities` as its configuration has them. What it receives is in `heard`, a JSON object a line."""
         self.heard_file = self.directory / "heard"
         helper = self.directory / "hear"
         # Its input does not block, and it must not close its output: ExaBGP stops when it does.
@@ -348,7 +372,7 @@ process hear {{ run {helper}; encoder json; }}
 neighbor {self.pop_address} {{
     router-id {self.address}; local-address {self.address};
     local-as {self.number}; peer-as {POP_AS}; hold-time 9;
-    capability {{ route-refresh enable; }}
+    capability {{ route-refresh {"enable" if refresh else "disable"}; {capabilities} }}
     family {{ {" ".join(f + ";" for f in families)} }}
     api {{ processes [ hear ]; receive {{ parsed; update; open; keepalive; refresh; }} neighbor-changes; }}
     static {{ {" ".join(f"route {r};" for r in routes)} }}

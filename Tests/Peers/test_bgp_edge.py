@@ -1,10 +1,9 @@
 """cbpop beside BIRD where BGP meets the machine: BFD, links, the kernel's routes, and the health of the service."""
 
-import json
 import time
 
 import pytest
-from routers import Bird, Lab, mark, need, run, wait_state
+from routers import Bird, Lab, kernel, mark, need, run, wait_state
 
 from conftest import wait_until
 
@@ -37,16 +36,6 @@ def start(lab, *routers, bgp="", **settings):
     for router in routers:
         wait_state(pop, router, "Established")
     return pop
-
-
-def kernel(lab, *words, family="-4"):
-    """The routes that the PoP's kernel has, each as (destination, set of gateways)."""
-    text = run("ip", "-j", family, "-n", lab.space, "route", "show", *words)
-    found = {}
-    for route in json.loads(text or "[]"):
-        hops = route.get("nexthops", [route])
-        found[route["dst"]] = {hop.get("gateway") for hop in hops}
-    return found
 
 
 # ---- BFD

@@ -109,8 +109,11 @@ public actor BFDSpeaker {
   }
 
   /// The link toward a peer is known to be down: no need to wait for the detection time.
-  public func pathFailed(_ remote: IPAddress) {
-    for (discriminator, entry) in watched where entry.peer.remote == remote {
+  ///
+  /// - Parameter interface: that of the link, which a link-local peer must be on.
+  public func pathFailed(_ remote: IPAddress, over interface: UInt32) {
+    for (discriminator, entry) in watched
+    where entry.peer.remote == remote && (!remote.isLinkLocal || entry.peer.scopeID == interface) {
       table[discriminator]?.pathFailed(now: ring.refreshNow())
     }
     pump()

@@ -27,6 +27,12 @@ final class BGPConnection: TCPConnectionDelegate {
   }
 
   var localAddress: IPAddress? { connection?.localAddress?.ip }
+  /// The interface that a link-local neighbor is on; 0 for any other.
+  var interface: UInt32 { connection?.remoteAddress.scopeID ?? 0 }
+  /// Both ends, where it is there.
+  var ends: (local: SocketAddress, remote: SocketAddress)? {
+    connection.flatMap { connection in connection.localAddress.map { ($0, connection.remoteAddress) } }
+  }
   var queuedBytes: Int { connection?.queuedBytes ?? 0 }
 
   func connect(to address: SocketAddress, from local: IPAddress?, _ options: TCPConnection.Options) throws(RingError) {

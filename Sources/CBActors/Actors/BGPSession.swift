@@ -16,6 +16,8 @@ public actor BGPSession {
     public var peer: PeerConfiguration
     /// Where the neighbor listens.
     public var address: SocketAddress
+    /// By name, of a link-local address; it need not be there yet.
+    public var interface: String?
     /// What we connect from; nil leaves it to the kernel.
     public var localAddress: IPAddress?
     public var protection = TCPProtection()
@@ -26,13 +28,25 @@ public actor BGPSession {
     public var nextHopIPv6: IPv6Address?
     /// Whether routes of other neighbors go on to this one, besides our own.
     public var passesOn = true
-    /// More routes than this end the session; nil for no bound.
+    /// More routes than this end the session, also of those that policy denies; nil for no bound.
     public var maximumPrefixes: Int?
+    /// To begin with.
+    public var policy = PeerPolicy()
+    /// Its flow specifications count only for traffic to where it leads (RFC 8955 §6).
+    public var validatesFlowspec = true
 
     public init(name: String, address: SocketAddress, peer: PeerConfiguration) {
       self.name = name
       self.address = address
       self.peer = peer
+    }
+
+    /// With its interface as it is now; nil where there is none of that name.
+    var currentAddress: SocketAddress? { interface.map { address.on(interface: $0) } ?? address }
+
+    /// Whether a connection from there is the neighbor's.
+    func isReached(at remote: SocketAddress) -> Bool {
+      address.ip == remote.ip && (interface == nil || currentAddress?.scopeID == remote.scopeID)
     }
   }
 
@@ -48,6 +62,9 @@ public actor BGPSession {
     public var since: Instant
     /// Routes in its Adj-RIB-In.
     public var received: Int
+    /// Those of them that its policy denies.
+    public var denied: Int
+    public var policy: PeerPolicy
     /// Routes that it has been told.
     public var advertised: Int
     /// UPDATE messages since it was configured.
@@ -62,22 +79,26 @@ public actor BGPSession {
 
   public nonisolated let neighbor: Neighbor
   private let tables: RingBound<BGPTables>
-  private let peer: PeerID
+  let peer: PeerID
   private let bfd: BFDSpeaker?
   private let logger: Logger
-  private var core: BGP.Session
-  private var connections: [BGP.Session.ConnectionID: BGPConnection] = [:]
+  private(set) var core: BGP.Session
+  private(set) var connections: [BGP.Session.ConnectionID: BGPConnection] = [:]
   /// The connection of the established session.
-  private var established: BGPConnection?
+  private(set) var established: BGPConnection?
   /// Connections that are being closed.
   private var goodbyes = 0
   private var whenAlone: [CheckedContinuation<Void, Never>] = []
   private var timer: RingTimer?
   private var isTimerPutOff = false
   private var since: Instant
-  private var faultyUpdates: UInt64 = 0
+  private(set) var faultyUpdates: UInt64 = 0
   private var updatesReceived: UInt64 = 0
   private var complete: AddressFamilies = []
+  /// Who hears what the session hears. Mostly none.
+  var monitors: [any BGPMonitor] = []
+  /// As the monitors know the session that is established, or was last.
+  var subject: Subject?
 
   static var connectionOptions: TCPConnection.Options { BGPConnection.options }
 
@@ -130,6 +151,14 @@ public actor BGPSession {
     whenAlone = []
   }
 
+  /// Asks the neighbor for its routes again; of which families.
+  func refresh() throws(BGP.Session.RefreshRefusal) -> AddressFamilies {
+    let families = try core.requestRefresh()
+    logger.info("routes asked for again", metadata: ["families": "\(families.members)"])
+    drain()
+    return families
+  }
+
   /// The way to the neighbor is known to be dead: an established session ends at once (RFC 5882 §4.2), with a Cease that
   /// says why (RFC 9384), and is sought anew.
   func pathFailed(_ cause: String) {
@@ -142,7 +171,7 @@ public actor BGPSession {
   /// Watches the way to the neighbor from the session's own address on. It goes on when the session has ended.
   private func watchPath(from local: IPAddress) {
     guard let bfd, let configuration = neighbor.bfd else { return }
-    let ends = SessionTable.Peer(local: local, remote: neighbor.address.ip, scopeID: neighbor.address.scopeID)
+    let ends = SessionTable.Peer(local: local, remote: neighbor.address.ip, scopeID: interface)
     let observer: BFDSpeaker.Observer = { [weak self] _, event, remote in
       // RFC 5882 §3.2: a peer's AdminDown is no failure of the path.
       guard case .stateChanged(from: .up, _, let cause) = event, remote != .adminDown else { return }
@@ -160,7 +189,8 @@ public actor BGPSession {
     return Status(
       name: neighbor.name, address: neighbor.address.ip, localAddress: established?.localAddress,
       remoteAS: neighbor.peer.peerAS, state: core.state, since: since, received: counts.received,
-      advertised: counts.advertised, updatesReceived: updatesReceived, lastCause: core.lastCause,
+      denied: counts.denied, policy: tables.value.rib.policy(of: peer), advertised: counts.advertised,
+      updatesReceived: updatesReceived, lastCause: core.lastCause,
       parameters: core.parameters, faultyUpdates: faultyUpdates, complete: complete)
   }
 
@@ -182,11 +212,16 @@ public actor BGPSession {
   }
 
   private func connect(_ id: BGP.Session.ConnectionID) {
+    guard let address = neighbor.currentAddress else {
+      logger.info("no such interface", metadata: ["interface": "\(neighbor.interface ?? "")"])
+      core.connectionFailed(id, now: ring.now)
+      return
+    }
     let connection = BGPConnection(id, session: self)
     do {
       var options = BGPConnection.options
       options.protection = neighbor.protection
-      try connection.connect(to: neighbor.address, from: neighbor.localAddress, options)
+      try connection.connect(to: address, from: neighbor.localAddress, options)
       connections[id] = connection
     } catch {
       logger.debug("cannot connect", metadata: ["error": "\(error)"])
@@ -217,13 +252,18 @@ public actor BGPSession {
       switch core.receive(from: &rest, on: id, now: now) {
       case .update(let update):
         updatesReceived += 1
+        if !monitors.isEmpty { tellReceived(update, on: id) }
         if let fault = update.fault { note(fault, of: update) }
         if let family = update.endOfRIB { noteEnd(of: family) }
-        if tables.rib.apply(update, &core.reader, from: peer) == .tooManyPrefixes {
+        let application = tables.rib.apply(update, &core.reader, from: peer)
+        if !monitors.isEmpty { tellApplied(update) }
+        if application == .tooManyPrefixes {
           core.stopAutomatically(.cease(.maximumPrefixes), now: now)
           drain()
         }
-      case .other: drain()
+      case .other:
+        if !monitors.isEmpty { tellReceived(on: id) }
+        drain()
       case .nothing: break receiving
       }
     }
@@ -256,7 +296,7 @@ public actor BGPSession {
         connection.sayGoodbye()
       case .stateChanged(let from, let to, let cause): note(from, to, cause)
       case .established(let id, let parameters): sessionUp(id, parameters)
-      case .ended: sessionDown()
+      case .ended(let cause): sessionDown(cause)
       case .routeRefresh(let message):
         tables.value.rib.refresh(message, of: peer, marked: core.parameters?.marksRefresh ?? false)
         tables.value.changed()
@@ -269,10 +309,14 @@ public actor BGPSession {
     since = ring.now
     var metadata: Logger.Metadata = ["from": "\(from)", "to": "\(to)"]
     if let cause { metadata["cause"] = "\(cause)" }
+    if !monitors.isEmpty { tellState(from, to) }
     // That it cannot be reached is said with each try.
     let matters = to == .established || from == .established || cause.map { $0 != .transport } ?? false
     logger.log(level: matters ? .notice : .info, "BGP state", metadata: metadata)
   }
+
+  /// The interface of the established session with a link-local neighbor; 0 for any other.
+  var interface: UInt32 { established?.interface ?? 0 }
 
   private func sessionUp(_ id: BGP.Session.ConnectionID, _ parameters: SessionParameters) {
     guard let connection = connections[id] else { return }
@@ -291,9 +335,12 @@ public actor BGPSession {
     if let own = connection.localAddress { watchPath(from: own) }
     tables.value.rib.sessionUp(peer, parameters, export: rules)
     tables.value.changed()
+    subject = makeSubject(of: connection, parameters)
+    if !monitors.isEmpty { tellUp() }
   }
 
-  private func sessionDown() {
+  private func sessionDown(_ cause: BGP.Session.EndCause) {
+    if !monitors.isEmpty { tellDown(cause) }
     established = nil
     complete = []
     output = nil

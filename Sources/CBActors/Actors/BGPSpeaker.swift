@@ -10,12 +10,17 @@ public actor BGPSpeaker {
   public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
   private let logger: Logger
-  private let tables: RingBound<BGPTables>
-  private let sessions: [BGPSession]
-  private let peers: [PeerID]
+  let tables: RingBound<BGPTables>
+  let sessions: [BGPSession]
+  let peers: [PeerID]
   private var listeners: [TCPListener] = []
   private let forwarding: Forwarding?
-  private var sweep: RingTimer?
+  /// The kernel may have routes of an earlier run that nobody has told of in this.
+  private var mustSweep = false
+  /// Prefixes of our own that the kernel is to drop packets to.
+  var blackholes: Set<IPPrefix> = []
+  /// Hears which flow specifications are to be enforced, on the ring's thread.
+  var onFlowspecs: (@Sendable ([FlowspecEvent]) -> Void)?
 
   /// How the kernel forwards by the speaker's tables.
   public struct Forwarding: Sendable {
@@ -50,7 +55,8 @@ public actor BGPSpeaker {
       peers.append(
         rib.addPeer(
           address: neighbor.address.ip, autonomousSystem: neighbor.peer.peerAS, role: neighbor.peer.role?.counterpart,
-          maximumPrefixes: neighbor.maximumPrefixes))
+          maximumPrefixes: neighbor.maximumPrefixes, policy: neighbor.policy))
+      rib.setFlowspecValidation(neighbor.validatesFlowspec, for: peers[peers.count - 1])
     }
     let tables = RingBound(BGPTables(rib, on: ring))
     self.tables = tables
@@ -70,14 +76,18 @@ public actor BGPSpeaker {
   public func start(listening addresses: [SocketAddress]) throws {
     tables.value.onChange = { [sessions, weak self] in
       for session in sessions { session.assumeIsolated { $0.flush() } }
-      self?.assumeIsolated { _ = $0.forward() }
+      self?.assumeIsolated {
+        $0.tellFlowspecs()
+        _ = $0.forward()
+      }
     }
+    // What was announced before now is there to be told.
+    tables.value.changed()
     if forwarding != nil {
       tables.value.rib.openForwarding()
-      // What neighbors that kept us have told by then is all that is to be kept of an earlier run.
-      let timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.sweepForwarding() } }
-      timer.schedule(at: ring.refreshNow() + Self.sweepTime)
-      sweep = timer
+      tables.value.rib.awaitFirstRoutes(of: peers, until: ring.refreshNow() + Self.firstRoutesTime)
+      mustSweep = true
+      tables.value.changed()
     }
     do {
       for address in addresses {
@@ -111,7 +121,6 @@ public actor BGPSpeaker {
     }
     // The tables know the sessions, and the sessions the tables.
     tables.value.onChange = nil
-    sweep?.cancel()
     guard let forwarding else { return }
     // By will, and not by a crash: what led to the neighbors goes with them.
     while forward() {}
@@ -120,8 +129,8 @@ public actor BGPSpeaker {
   }
 
   /// A neighbor cannot be reached any more, as its link has gone: its session ends now, and its routes with it.
-  public func pathFailed(to neighbor: IPAddress) {
-    for session in sessions where session.neighbor.address.ip == neighbor {
+  public func pathFailed(to neighbor: BGPSession.Neighbor) {
+    for session in sessions where session.neighbor.name == neighbor.name {
       session.assumeIsolated { $0.pathFailed("the link is down") }
     }
   }
@@ -133,8 +142,8 @@ public actor BGPSpeaker {
 
   // MARK: Forwarding
 
-  /// How long the kernel's routes of an earlier run stay, for the neighbors to tell theirs anew.
-  private static let sweepTime = Interval.seconds(60)
+  /// How long the kernel's routes of an earlier run stay at most, for the neighbors to tell theirs anew.
+  private static let firstRoutesTime = Interval.seconds(60)
   /// Destinations given to the kernel in one batch, before sessions have their turn again.
   private static let forwardedPerBatch = 4_096
 
@@ -142,24 +151,46 @@ public actor BGPSpeaker {
   @discardableResult
   private func forward() -> Bool {
     guard let forwarding else { return false }
-    let tables = tables
+    let (tables, sessions, peers, blackholes) = (tables, sessions, peers, blackholes)
     forwarding.kernel.assumeIsolated { kernel in
       for _ in 0..<Self.forwardedPerBatch {
         guard let change = tables.value.rib.nextForwarding(paths: forwarding.paths) else { return }
         let key = Route.Key(change.prefix, table: forwarding.table, metric: forwarding.metric)
-        if change.nextHops.isEmpty {
+        let hops = change.nextHops.compactMap { hop in
+          Self.gateway(hop, of: peers.firstIndex(of: hop.peer).map { sessions[$0] }, kernel)
+        }
+        if blackholes.contains(change.prefix) {
+          kernel.set(key, kind: .blackhole)
+        } else if hops.isEmpty {
           kernel.remove(key)
         } else {
-          kernel.set(key, by: change.nextHops.map { NextHop(gateway: $0) })
+          kernel.set(key, by: hops)
         }
       }
+    }
+    if mustSweep, tables.value.rib.hasFirstRoutes {
+      mustSweep = false
+      logger.info("kernel routes of an earlier run swept")
+      forwarding.kernel.assumeIsolated { $0.sweep() }
     }
     guard tables.value.rib.hasForwarding else { return false }
     tables.value.changed()
     return true
   }
 
-  private func sweepForwarding() { forwarding?.kernel.assumeIsolated { $0.sweep() } }
+  /// A link-local address where the router has told one and its interface is known: it needs no route to the gateway, and
+  /// stays when the link is renumbered. Nil for a way that does not lead anywhere.
+  private static func gateway(
+    _ hop: RIB.Forwarding.Hop, of session: BGPSession?, _ kernel: isolated KernelRoutes
+  ) -> NextHop? {
+    guard let onLink = hop.linkLocal.map({ .v6($0) }) ?? (hop.address.isLinkLocal ? hop.address : nil) else {
+      return NextHop(gateway: hop.address)
+    }
+    let known = session?.assumeIsolated { $0.interface } ?? 0
+    let interface = known != 0 ? known : session.flatMap { kernel.interface(toward: $0.neighbor.address.ip) }
+    if let interface { return NextHop(gateway: onLink, interface: interface) }
+    return hop.address.isLinkLocal ? nil : NextHop(gateway: hop.address)
+  }
 
   // MARK: Routes
 
@@ -171,6 +202,7 @@ public actor BGPSpeaker {
 
   /// Takes a prefix back from all neighbors.
   public func withdraw(_ prefix: IPPrefix) {
+    blackholes.remove(prefix)
     tables.value.rib.withdraw(prefix)
     tables.value.changed()
   }
@@ -196,7 +228,7 @@ public actor BGPSpeaker {
   // MARK: Listening
 
   private func accepted(_ connection: TCPConnection) {
-    guard let session = sessions.first(where: { $0.neighbor.address.ip == connection.remoteAddress.ip }) else {
+    guard let session = sessions.first(where: { $0.neighbor.isReached(at: connection.remoteAddress) }) else {
       logger.info("no such neighbor", metadata: ["address": "\(connection.remoteAddress.ip)"])
       return connection.abort()
     }

@@ -25,8 +25,13 @@ final class BGPTables: BatchEndObserver {
     ring.atBatchEnd(self)
   }
 
+  /// Destinations that are judged anew in one batch, before sessions have their turn again.
+  private static let reviewedPerBatch = 1_024
+
   func batchEnded() {
     isAsked = false
+    rib.review(limit: Self.reviewedPerBatch)
+    if rib.hasReviews { changed() }
     onChange?()
     schedule()
   }

@@ -30,11 +30,13 @@ public actor HandshakeProbe {
 
   /// True when the handshake has been completed, and closes the connection. A listener that refuses us in words, for
   /// want of a certificate of ours or of room for one more, serves those that it has.
-  public func isAnswered(by address: SocketAddress) async -> Bool {
+  ///
+  /// - Parameter share: the one to ask of the rings that share the listener; nil leaves it to chance.
+  public func isAnswered(by address: SocketAddress, on share: RingShare? = nil) async -> Bool {
     do {
       let endpoint = try await endpoint(isIPv4: address.ip.isIPv4)
       let session = try await endpoint.connect(
-        to: address, tls: RingBound(tls.makeSession(serverName: "\(address.ip)")), delegate: nil)
+        to: address, tls: RingBound(tls.makeSession(serverName: "\(address.ip)")), on: share, delegate: nil)
       defer { Task { await session.close() } }
       try await session.ready()
       return true

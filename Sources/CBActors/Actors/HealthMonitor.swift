@@ -3,21 +3,47 @@ public import Logging
 public import Ring
 public import Wire
 
-/// Probes what must be well, and says when something is to be announced and when no longer: drives ``Health/HealthCheck``
-/// and ``Health/Announcement``.
+/// Probes what must be well, and says of each group of prefixes when it is to be announced and when no longer: drives
+/// ``Health/HealthCheck`` and ``Health/Announcement``.
 public actor HealthMonitor {
   /// What is probed. The probe is asked again only when it has answered, and not waited for beyond the check's timeout.
   public struct Check: Sendable {
+    public enum Effect: Hashable, Sendable {
+      /// Without it nothing is announced.
+      case withdraws
+      /// Without it what is announced is the lesser choice.
+      case degrades
+      /// The operator says by it that nothing is to be announced, which is no failure.
+      case drains
+    }
+
     public var name: String
+    public var effect: Effect
     public var configuration: HealthCheck.Configuration
     public var probe: @Sendable () async -> Bool
 
     public init(
-      _ name: String, _ configuration: HealthCheck.Configuration = .init(), probe: @escaping @Sendable () async -> Bool
+      _ name: String, _ effect: Effect = .withdraws, _ configuration: HealthCheck.Configuration = .init(),
+      probe: @escaping @Sendable () async -> Bool
     ) {
       self.name = name
+      self.effect = effect
       self.configuration = configuration
       self.probe = probe
+    }
+  }
+
+  /// What is announced and withdrawn together.
+  public struct Group: Sendable {
+    public var name: String
+    public var checks: Set<String>
+    public var configuration: Announcement.Configuration
+
+    /// - Parameter checks: by their names.
+    public init(_ name: String, checks: Set<String>, _ configuration: Announcement.Configuration = .init()) {
+      self.name = name
+      self.checks = checks
+      self.configuration = configuration
     }
   }
 
@@ -26,25 +52,36 @@ public actor HealthMonitor {
 
   private let checks: [Check]
   private let logger: Logger
-  private let onChange: @Sendable (Announcement.State) -> Void
+  private let groups: [Group]
+  private let onChange: @Sendable (Int, Announcement.State) -> Void
   private var cores: [HealthCheck] = []
   /// Probes that have not come back, late ones included: one at a time of each check.
   private var isBusy: [Bool]
-  private var announcement: Announcement
+  /// By group.
+  private var announcements: [Announcement]
   private var timer: RingTimer?
   private var waiters: [CheckedContinuation<Void, Never>] = []
 
-  /// - Parameter onChange: called on the ring's thread, first when all checks have become healthy.
+  /// - Parameter onChange: called on the ring's thread with a group's place and state when the state's level changes, from
+  ///   that of what is down on.
   public init(
-    ring: RingExecutor, checks: [Check], _ configuration: Announcement.Configuration = .init(), logger: Logger,
-    onChange: @escaping @Sendable (Announcement.State) -> Void
+    ring: RingExecutor, checks: [Check], groups: [Group], logger: Logger,
+    onChange: @escaping @Sendable (Int, Announcement.State) -> Void
   ) {
     self.ring = ring
     self.checks = checks
+    self.groups = groups
     self.logger = logger
     self.onChange = onChange
     isBusy = checks.map { _ in false }
-    announcement = Announcement(configuration, checks: checks.map(\.name), now: RingExecutor.monotonicNow())
+    announcements = groups.map { group in
+      let own = checks.filter { group.checks.contains($0.name) }
+      let degrading = own.filter { $0.effect == .degrades }.map(\.name)
+      // What the operator wants is not known either before it has been looked for.
+      return Announcement(
+        group.configuration, checks: own.filter { $0.effect != .degrades }.map(\.name), degrading: degrading,
+        now: RingExecutor.monotonicNow())
+    }
   }
 
   // MARK: Life
@@ -52,7 +89,9 @@ public actor HealthMonitor {
   public func start() {
     cores = checks.map { HealthCheck($0.configuration, now: ring.refreshNow()) }
     timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.timerFired() } }
-    if announcement.state.isAnnounced { onChange(announcement.state) }
+    for index in announcements.indices where announcements[index].state.isAnnounced {
+      onChange(index, announcements[index].state)
+    }
     pump()
   }
 
@@ -64,18 +103,14 @@ public actor HealthMonitor {
     release()
   }
 
-  public var state: Announcement.State { announcement.state }
+  /// By group.
+  public var states: [Announcement.State] { announcements.map(\.state) }
 
-  /// Takes it out by hand, or back in.
-  public func setDrained(_ isDrained: Bool) {
-    guard timer != nil else { return }
-    if announcement.setDrained(isDrained, now: ring.refreshNow()) { changed() }
-    schedule()
-  }
+  private var isAllAnnounced: Bool { announcements.allSatisfy(\.state.isAnnounced) }
 
-  /// Returns when it is announced for the first time, or after `time`.
+  /// Returns when all groups are announced for the first time, or after `time`.
   public func untilAnnounced(atMost time: Interval) async {
-    guard !announcement.state.isAnnounced, timer != nil else { return }
+    guard !isAllAnnounced, timer != nil else { return }
     let limit = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.release() } }
     limit.schedule(at: ring.refreshNow() + time)
     await withCheckedContinuation { waiters.append($0) }
@@ -91,7 +126,11 @@ public actor HealthMonitor {
 
   private func timerFired() {
     for index in cores.indices where cores[index].handleTimeout(now: ring.now) { judge(index, cause: "no answer") }
-    if announcement.deadline <= ring.now, announcement.handleTimeout(now: ring.now) { changed() }
+    for index in announcements.indices where announcements[index].deadline <= ring.now {
+      let before = announcements[index].state
+      announcements[index].handleTimeout(now: ring.now)
+      noteChange(of: index, from: before)
+    }
     pump()
   }
 
@@ -116,25 +155,36 @@ public actor HealthMonitor {
   }
 
   private func judge(_ index: Int, cause: String) {
-    let (name, isHealthy) = (checks[index].name, cores[index].isHealthy)
+    let (check, isHealthy) = (checks[index], cores[index].isHealthy)
+    let name = check.name
     logger.log(
       level: isHealthy ? .notice : .warning, "health",
       metadata: ["check": "\(name)", "state": isHealthy ? "healthy" : "unhealthy: \(cause)"])
-    if announcement.set(name, isHealthy: isHealthy, now: ring.now) { changed() }
+    for place in groups.indices where groups[place].checks.contains(name) {
+      let before = announcements[place].state
+      if check.effect == .drains { announcements[place].setDrained(!isHealthy, now: ring.now) }
+      // To be drained is no fall.
+      if check.effect != .drains || isHealthy { announcements[place].set(name, isHealthy: isHealthy, now: ring.now) }
+      noteChange(of: place, from: before)
+    }
   }
 
-  private func changed() {
-    switch announcement.state {
-    case .announced:
-      logger.notice("announced")
-      release()
-    case .withdrawn(let reason): logger.warning("withdrawn", metadata: ["cause": "\(reason)"])
+  private func noteChange(of place: Int, from before: Announcement.State) {
+    let state = announcements[place].state
+    guard state != before else { return }
+    let metadata: Logger.Metadata = ["group": "\(groups[place].name)", "cause": "\(state)"]
+    guard state.level != before.level else { return logger.info("still \(state.level)", metadata: metadata) }
+    switch state {
+    case .announced: logger.notice("announced", metadata: metadata)
+    case .degraded: logger.warning("degraded", metadata: metadata)
+    case .withdrawn: logger.warning("withdrawn", metadata: metadata)
     }
-    onChange(announcement.state)
+    if isAllAnnounced { release() }
+    onChange(place, state)
   }
 
   private func schedule() {
-    var deadline = announcement.deadline
+    var deadline = announcements.map(\.deadline).min() ?? .distantFuture
     for index in cores.indices {
       // A probe that is late has had its time-out; the next begins when it is back.
       let next = cores[index].deadline

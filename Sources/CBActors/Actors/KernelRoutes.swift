@@ -6,12 +6,14 @@ public import Wire
 /// Keeps routes in the kernel as they are wanted: drives ``Netlink/RouteSynchronizer`` over a netlink socket.
 ///
 /// What the kernel has is read at the start, when links or addresses change (the kernel drops routes with their link,
-/// and says nothing of IPv4's), when answers were lost, and every ``Configuration/resyncInterval``.
+/// and says nothing of IPv4's), when answers were lost, and every ``Configuration/resyncInterval``. What another program
+/// does to a route of ours is put right within a moment, and ever later where it does so again and again.
 public actor KernelRoutes {
   public struct Configuration: Sendable {
     public var routes = RouteSynchronizer.Configuration()
-    /// Looks for what others have done to our routes; infinite for never.
+    /// Looks for what nobody has told of; infinite for never.
     public var resyncInterval = Interval.seconds(60)
+    public var contention = RouteContention.Configuration()
 
     public init() {}
   }
@@ -22,6 +24,8 @@ public actor KernelRoutes {
     /// Changes that the kernel refused, retried ones each time.
     public var refusals: Int
     public var resyncs: Int
+    /// Times that others have changed a route of ours.
+    public var disturbances: UInt64
     /// The kernel's last words of refusal.
     public var lastRefusal: KernelError?
   }
@@ -31,11 +35,16 @@ public actor KernelRoutes {
 
   private let configuration: Configuration
   private let watch: NetworkWatch?
-  private let logger: Logger
+  let logger: Logger
   private var routes: RouteSynchronizer
   private var transactions = Transactions()
   private var socket: NetlinkSocket?
   private var timer: RingTimer?
+  private var notices: RouteNotices?
+  private var contention: RouteContention
+  private var mending: RingTimer?
+  /// Added again after another took them away: where one is there after all, what was told came late.
+  private var doubtful: Set<Route.Key> = []
   private var isReading = false
   /// Asked for; begun when nothing is under way that it would see half done.
   private var mustRead = false
@@ -60,6 +69,7 @@ public actor KernelRoutes {
     self.watch = watch
     self.logger = logger
     routes = RouteSynchronizer(configuration.routes)
+    contention = RouteContention(configuration.contention)
   }
 
   // MARK: Life
@@ -67,7 +77,10 @@ public actor KernelRoutes {
   /// Opens the socket and reads what the kernel has; returns when that is done. Routes of an earlier run stay until
   /// ``sweep()``.
   public func start() async throws {
-    socket = try NetlinkSocket(on: ring, delegate: self)
+    let socket = try NetlinkSocket(on: ring, delegate: self)
+    self.socket = socket
+    notices = try RouteNotices(of: self, origin: configuration.routes.origin, notCausedBy: socket.port)
+    mending = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.mend() } }
     timer = RingTimer(on: ring) { [weak self] in self?.assumeIsolated { $0.readSoon() } }
     await watch?.observe { [weak self] change in self?.assumeIsolated { $0.networkChanged(change) } }
     readSoon()
@@ -78,6 +91,10 @@ public actor KernelRoutes {
   public func stop() {
     timer?.cancel()
     timer = nil
+    mending?.cancel()
+    mending = nil
+    notices?.close()
+    notices = nil
     socket?.close()
     socket = nil
     release()
@@ -149,13 +166,16 @@ public actor KernelRoutes {
   public func status() -> Status {
     Status(
       counts: routes.counts, nextHopObjects: routes.nextHops.count, refusals: transactions.refusals, resyncs: resyncs,
-      lastRefusal: lastRefusal)
+      disturbances: contention.count, lastRefusal: lastRefusal)
+  }
+
+  /// The interface whose subnet an address is in, as far as there is a watch.
+  func interface(toward address: IPAddress) -> UInt32? {
+    watch?.assumeIsolated { $0.networks.interface(toward: address) }
   }
 
   private func located(_ hop: NextHop) -> NextHop {
-    guard hop.interface == 0, let gateway = hop.gateway,
-      let interface = watch?.assumeIsolated({ $0.networks.interface(toward: gateway) })
-    else { return hop }
+    guard hop.interface == 0, let gateway = hop.gateway, let interface = interface(toward: gateway) else { return hop }
     var hop = hop
     hop.interface = interface
     return hop
@@ -188,6 +208,44 @@ public actor KernelRoutes {
     release()
   }
 
+  // MARK: What others do
+
+  func disturbed(_ changes: [(route: Route, isRemoval: Bool)]) {
+    // A list that is being read may be older or newer than this.
+    guard !isReading else { return mustRead = true }
+    var wrong: [Route.Key] = []
+    for change in changes where routes.observe(change.route, isRemoval: change.isRemoval) {
+      contention.disturbed(change.route.key, now: ring.now)
+      wrong.append(change.route.key)
+    }
+    guard let first = wrong.first else { return }
+    logger.warning(
+      "another program changed our routes", metadata: ["routes": "\(wrong.count)", "first": "\(first.destination)"])
+    mending?.schedule(at: contention.deadline)
+  }
+
+  /// What others did was not told for want of room.
+  func lostCount() { timer?.schedule(at: ring.now + Self.settleTime) }
+
+  private func mend() {
+    if let due = contention.due(now: ring.now) {
+      for key in due { routes.mend(key) }
+      doubtful.formUnion(due)
+    } else {
+      mustRead = true
+    }
+    mending?.schedule(at: contention.deadline)
+    pump()
+  }
+
+  /// How a route that others had removed was taken: where it, or another's, is there, the list is read once.
+  private func settled(_ change: Change, _ error: KernelError?) {
+    guard !doubtful.isEmpty, case .addRoute(let route) = change, doubtful.remove(route.key) != nil,
+      error?.number == KernelError.exists
+    else { return }
+    timer?.schedule(at: ring.now + Self.settleTime)
+  }
+
   // MARK: Reading
 
   private func networkChanged(_ change: ConnectedNetworks.Change) {
@@ -206,6 +264,7 @@ public actor KernelRoutes {
     resyncs += 1
     routes.beginResync()
     foundRules = []
+    doubtful = []
     transactions.enqueue(.rules(isIPv4: true))
     transactions.enqueue(.rules(isIPv4: false))
     transactions.enqueue(.nextHops)
@@ -220,6 +279,7 @@ public actor KernelRoutes {
       case .completed(let change, let error):
         if let error { note(error, of: change) }
         routes.completed(change, error)
+        settled(change, error)
       case .found(.rule(let rule), _): if rule.origin == configuration.routes.origin { foundRules.insert(rule) }
       case .found(let item, _): routes.found(item)
       case .dumpEnded(let dump, let end): readingEnded(dump, end)

@@ -158,6 +158,9 @@ public actor QUICEndpoint {
     if sockets.count > 1 { scheduleAbandonment() }
   }
 
+  /// Which of the rings that share its addresses this one's is; nil where none do.
+  public nonisolated var share: RingShare? { configuration.connectionIDs.ring }
+
   /// The addresses that it is bound to, in the order of ``start(on:)``.
   public var localAddresses: [SocketAddress] { sockets.map(\.localAddress) }
 
@@ -194,18 +197,21 @@ public actor QUICEndpoint {
 
   /// Opens a connection. It is usable after ``HTTP3Session/ready()``.
   ///
-  /// - Parameter offered: what the server offered in a Version Negotiation packet, where an attempt before this one ended
-  ///   with `CloseReason.versionMismatch`. The new one makes sure that nobody forged it (RFC 9368 §4).
+  /// - Parameters:
+  ///   - offered: what the server offered in a Version Negotiation packet, where an attempt before this one ended with
+  ///     `CloseReason.versionMismatch`. The new one makes sure that nobody forged it (RFC 9368 §4).
+  ///   - share: of the rings that share a server of ours, the one that is to serve the connection.
   /// - Throws: ``QUICEndpointError/notStarted`` before ``start(on:)`` and after ``stop()``;
   ///   ``QUICEndpointError/noCommonVersion`` when none of those offered is spoken here.
   public func connect(
     to remote: SocketAddress, settings: HTTP3.Settings = .tunnel, tls: RingBound<any TLSSession>,
-    following offered: [Version]? = nil, delegate: (any HTTP3SessionDelegate)?
+    following offered: [Version]? = nil, on share: RingShare? = nil, delegate: (any HTTP3SessionDelegate)?
   ) throws -> HTTP3Session {
-    guard let configuration = offered.map({ configuration.following($0) }) ?? configuration else {
+    guard var configuration = offered.map({ configuration.following($0) }) ?? configuration else {
       throw QUICEndpointError.noCommonVersion
     }
     guard let socket = sockets.first else { throw QUICEndpointError.notStarted }
+    configuration.serverRing = share
     let path = Path(local: socket.localAddress, remote: remote)
     let token = ReceivedTokens.Server(tls.value, at: remote).flatMap { tokens.take(for: $0) }
     let session = HTTP3Session(

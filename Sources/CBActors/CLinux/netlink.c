@@ -1,6 +1,10 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
+#include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stddef.h>
 #include <unistd.h>
 
 int cb_netlink_open(const uint32_t *groups, unsigned count, int buffer_bytes) {
@@ -22,4 +26,24 @@ int cb_netlink_open(const uint32_t *groups, unsigned count, int buffer_bytes) {
     return error;
   }
   return fd;
+}
+
+uint32_t cb_netlink_port(int fd) {
+  struct sockaddr_nl self = {0};
+  socklen_t length = sizeof self;
+  return getsockname(fd, (struct sockaddr *)&self, &length) ? 0 : self.nl_pid;
+}
+
+int cb_netlink_keep_routes(int fd, uint8_t protocol, uint32_t other_than) {
+  // Integers of netlink are in the machine's order, a load of BPF is in the network's.
+  struct sock_filter code[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(other_than), 2, 0),
+    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_protocol)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, protocol, 1, 0),
+    BPF_STMT(BPF_RET | BPF_K, 0),
+    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+  };
+  struct sock_fprog program = {sizeof code / sizeof *code, code};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) ? -errno : 0;
 }

@@ -188,6 +188,48 @@ int cb_tcp_signature(int fd, const struct cb_endpoint *peer, bool six, const voi
   return result;
 }
 
+// linux/tcp.h since 6.7; older headers, which the program may be built with, lack it.
+enum { CB_TCP_AO_ADD_KEY = 38, CB_TCP_AO_LONGEST_KEY = 80 };
+struct cb_tcp_ao_add {
+  struct sockaddr_storage address;
+  char algorithm[64];
+  int32_t interface;
+  uint32_t set_current : 1, set_next : 1, reserved : 30;
+  uint16_t padding;
+  uint8_t prefix, send_id, receive_id, code_length, flags, key_length;
+  uint8_t key[CB_TCP_AO_LONGEST_KEY];
+} __attribute__((aligned(8)));
+
+int cb_tcp_authentication(
+    int fd, const struct cb_endpoint *peer, bool six, const char *algorithm, uint8_t send_id, uint8_t receive_id,
+    const void *key, size_t length) {
+  struct cb_tcp_ao_add add;
+  memset(&add, 0, sizeof add);
+  if (length > sizeof add.key || strlen(algorithm) >= sizeof add.algorithm) return -EINVAL;
+  union cb_sockaddr a;
+  socklen_t size = cb_sockaddr_store(&a, peer, six);
+  if (size == 0) return -EAFNOSUPPORT;
+  memcpy(&add.address, &a, size);
+  // The kernel wants no port, and knows a link-local peer by its address alone.
+  if (six) {
+    ((struct sockaddr_in6 *)&add.address)->sin6_port = 0;
+    ((struct sockaddr_in6 *)&add.address)->sin6_scope_id = 0;
+  } else {
+    ((struct sockaddr_in *)&add.address)->sin_port = 0;
+  }
+  strcpy(add.algorithm, algorithm);
+  add.prefix = six ? 128 : 32;
+  add.send_id = send_id;
+  add.receive_id = receive_id;
+  // RFC 5926 §3.1: both algorithms give 96 bits.
+  add.code_length = 12;
+  add.key_length = (uint8_t)length;
+  memcpy(add.key, key, length);
+  int result = setsockopt(fd, IPPROTO_TCP, CB_TCP_AO_ADD_KEY, &add, sizeof add) ? -errno : 0;
+  explicit_bzero(&add, sizeof add);
+  return result;
+}
+
 int cb_ttl_greatest(int fd, bool six) {
   return six ? set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 255) : set(fd, IPPROTO_IP, IP_TTL, 255);
 }

@@ -1,7 +1,7 @@
 public import Wire
 
 /// Whether something, such as a prefix, is to be announced: only while all of its checks are healthy, and not again and
-/// again when they come and go.
+/// again when they come and go. Some of the checks may but degrade it: it is then still announced, as the lesser choice.
 public struct Announcement: Sendable {
   public struct Configuration: Hashable, Sendable {
     /// How long all must have been healthy again before it is announced anew. Not awaited at the start.
@@ -18,9 +18,29 @@ public struct Announcement: Sendable {
 
   public enum State: Hashable, Sendable {
     case announced
+    /// Announced, but for these checks, by name, it should not be the first choice.
+    case degraded([String])
     case withdrawn(Reason)
 
-    public var isAnnounced: Bool { self == .announced }
+    public var isAnnounced: Bool { if case .withdrawn = self { false } else { true } }
+
+    public var level: Level {
+      switch self {
+      case .announced: .up
+      case .degraded: .degraded
+      case .withdrawn(.drained): .drained
+      case .withdrawn: .down
+      }
+    }
+  }
+
+  /// How good a choice it is.
+  public enum Level: String, Hashable, Sendable, CaseIterable {
+    case up
+    case degraded
+    /// Taken out by the operator.
+    case drained
+    case down
   }
 
   public enum Reason: Hashable, Sendable {
@@ -37,6 +57,7 @@ public struct Announcement: Sendable {
   public let configuration: Configuration
   public private(set) var state: State
   private var checks: [String: Bool]
+  private var degrading: [String: Bool]
   private var isDrained = false
   private var falls: [Instant] = []
   private var suppressedUntil: Instant?
@@ -45,13 +66,17 @@ public struct Announcement: Sendable {
   private var healthySince: Instant?
   private var hasFallen = false
 
-  /// - Parameter checks: the names of all that must be healthy; without any it is announced from the start.
-  public init(_ configuration: Configuration = .init(), checks: [String], now: Instant) {
+  /// - Parameters:
+  ///   - checks: the names of all that must be healthy; without any it is announced from the start.
+  ///   - degrading: the names of those that degrade it while they are not.
+  public init(_ configuration: Configuration = .init(), checks: [String], degrading: [String] = [], now: Instant) {
     self.configuration = configuration
     self.checks = Dictionary(checks.map { ($0, false) }) { first, _ in first }
+    self.degrading = Dictionary(degrading.map { ($0, false) }) { first, _ in first }
     nextSuppression = configuration.suppression
-    state = checks.isEmpty ? .announced : .withdrawn(.unhealthy(checks.sorted()))
     if checks.isEmpty { healthySince = now }
+    state = .announced
+    _ = settle(now)
   }
 
   /// When to call ``handleTimeout(now:)``.
@@ -67,6 +92,10 @@ public struct Announcement: Sendable {
   /// What a check has come to. Each of these returns true when ``state`` has changed.
   @discardableResult
   public mutating func set(_ check: String, isHealthy: Bool, now: Instant) -> Bool {
+    if let before = degrading[check] {
+      degrading[check] = isHealthy
+      return before == isHealthy ? false : settle(now)
+    }
     guard let before = checks[check], before != isHealthy else { return false }
     checks[check] = isHealthy
     if checks.values.allSatisfy({ $0 }) {
@@ -111,12 +140,23 @@ public struct Announcement: Sendable {
       } else if hasFallen, now - since < configuration.recoveryDelay {
         state = .withdrawn(.recovering)
       } else {
-        state = .announced
+        let bad = degrading.filter { !$0.value }.keys.sorted()
+        state = bad.isEmpty ? .announced : .degraded(bad)
       }
     } else {
       state = .withdrawn(.unhealthy(checks.filter { !$0.value }.keys.sorted()))
     }
     return state != before
+  }
+}
+
+extension Announcement.State: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .announced: "all is well"
+    case .degraded(let checks): "degraded: " + checks.joined(separator: ", ")
+    case .withdrawn(let reason): "\(reason)"
+    }
   }
 }
 

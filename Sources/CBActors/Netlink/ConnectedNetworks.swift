@@ -63,8 +63,10 @@ public struct ConnectedNetworks: Sendable {
     return changes
   }
 
-  /// The interface of the longest subnet of ours that an address is in.
+  /// The interface of the longest subnet of ours that an address is in. Of a link-local one, which is in a subnet of
+  /// each, that says nothing.
   public func interface(toward remote: IPAddress) -> UInt32? {
+    guard !remote.isLinkLocal else { return nil }
     var best: (length: Int, interface: UInt32)?
     for own in addresses where !own.isTentative && own.prefixLength > best?.length ?? -1 {
       guard IPPrefix(own.address, length: own.prefixLength)?.contains(remote) == true else { continue }

@@ -256,9 +256,19 @@ public struct RouteSynchronizer {
   }
 
   private mutating func found(_ route: Route) {
-    guard route.origin == configuration.origin, configuration.tables.contains(route.key.table) else { return }
+    guard isOurs(route) else { return }
     var entry = entries[route.key] ?? Entry()
     entry.wasSeen = true
+    if note(route, &entry) { queue(route.key, &entry) }
+    entries[route.key] = entry
+  }
+
+  private func isOurs(_ route: Route) -> Bool {
+    route.origin == configuration.origin && configuration.tables.contains(route.key.table)
+  }
+
+  /// The kernel has this. True where it is not as it is to be.
+  private mutating func note(_ route: Route, _ entry: inout Entry) -> Bool {
     let place: Int32
     if entry.wanted >= 0, self.route(route.key, entry.wanted).isFulfilled(by: route) {
       place = entry.wanted
@@ -269,18 +279,15 @@ public struct RouteSynchronizer {
     }
     letGo(entry.installed)
     entry.installed = place
-    if entry.wanted < 0, !entry.isStale {
-      if configuration.keepsStaleRoutes, !hasSwept {
-        entry.isStale = true
-        counts.stale += 1
-      } else {
-        queue(route.key, &entry)
-      }
-    } else if entry.wanted >= 0, entry.wanted != place {
+    if entry.wanted >= 0 {
       clearRefusal(&entry)
-      queue(route.key, &entry)
+      return entry.wanted != place
     }
-    entries[route.key] = entry
+    if !entry.isStale, configuration.keepsStaleRoutes, !hasSwept {
+      entry.isStale = true
+      counts.stale += 1
+    }
+    return !entry.isStale
   }
 
   /// The lists are read to their end.
@@ -299,6 +306,35 @@ public struct RouteSynchronizer {
       }
       return entry.wanted >= 0 || entry.isQueued
     }
+  }
+
+  // MARK: What others do
+
+  /// Another program has put, changed or removed a route of our origin. True where ``mend(_:)`` is to answer that; not
+  /// to be asked while the kernel's lists are read.
+  public mutating func observe(_ route: Route, isRemoval: Bool) -> Bool {
+    guard isOurs(route), isRemoval ? entries[route.key] != nil : true else { return false }
+    var entry = entries[route.key] ?? Entry()
+    let isWrong: Bool
+    if isRemoval {
+      isWrong = entry.wanted >= 0
+      letGo(entry.installed)
+      entry.installed = -1
+      if entry.isStale { counts.stale -= 1 }
+      entry.isStale = false
+    } else {
+      isWrong = note(route, &entry)
+    }
+    entries[route.key] = entry.wanted < 0 && entry.installed < 0 && !entry.isQueued ? nil : entry
+    return isWrong
+  }
+
+  /// Makes a route as it is wanted, where the kernel has it otherwise.
+  public mutating func mend(_ key: Route.Key) {
+    guard var entry = entries[key], entry.wanted != entry.installed, !entry.isStale else { return }
+    clearRefusal(&entry)
+    queue(key, &entry)
+    entries[key] = entry
   }
 
   /// Visits every entry, beside all else of this; one that `body` returns false of is removed.

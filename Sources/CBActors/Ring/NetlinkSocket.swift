@@ -54,6 +54,16 @@ public final class NetlinkSocket {
     arm()
   }
 
+  /// What the kernel knows it by: requests of its, and the notifications of what they changed, bear it.
+  public var port: UInt32 { cb_netlink_port(descriptor) }
+
+  /// Of notifications, receives from now on those of routes alone that are of one protocol and that another socket than
+  /// that of `port` has caused.
+  public func keepRoutes(ofProtocol number: UInt8, notCausedBy port: UInt32) throws(RingError) {
+    let result = cb_netlink_keep_routes(descriptor, number, port)
+    guard result == 0 else { throw .system("SO_ATTACH_FILTER (netlink)", result) }
+  }
+
   private func arm() {
     let (descriptor, memory) = (descriptor, receive.memory)
     ring.submit(receive) { cb_prep_recv($0, descriptor, memory.baseAddress, memory.count) }

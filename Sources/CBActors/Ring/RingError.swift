@@ -59,6 +59,9 @@ extension RingError: CustomStringConvertible {
     case .system where operation == "io_uring_setup" && errno == ENOMEM:
       "\(operation)\(reason): no memory for the ring; before Linux 5.12 it counts against RLIMIT_MEMLOCK"
     case .system: "\(operation)\(reason)"
+    case .unsupportedByKernel where operation == "TCP_AO_ADD_KEY":
+      "\(operation)\(reason): Linux \(KernelRelease.current) has no TCP Authentication Option (RFC 5925); it needs 6.7 with "
+        + "CONFIG_TCP_AO"
     case .unsupportedByKernel:
       "\(operation)\(reason): Linux \(KernelRelease.current) lacks what is needed; 6.0 has it all"
     case .unavailable: "\(operation)\(reason) on Linux \(KernelRelease.current): \(refusal)"

@@ -1,5 +1,15 @@
 import CLinux
-import Wire
+import Glibc
+public import Wire
+
+extension SocketAddress {
+  /// The same address on an interface of that name (RFC 4007 §11), in the network namespace of the calling thread; nil
+  /// where there is none.
+  public func on(interface name: String) -> SocketAddress? {
+    let index = if_nametoindex(name)
+    return index == 0 ? nil : SocketAddress(ip, port: port, scopeID: index)
+  }
+}
 
 extension cb_endpoint {
   init(_ address: SocketAddress) {

@@ -93,7 +93,7 @@ public final class TCPConnection {
       throw error
     }
     if let local {
-      var from = cb_endpoint(local)
+      var from = cb_endpoint(local, scope: local.isLinkLocal ? remote.scopeID : 0)
       let result = cb_bind(descriptor, &from, isIPv6)
       guard result == 0 else {
         Glibc.close(descriptor)

@@ -5,6 +5,8 @@ import Wire
 public struct TCPProtection: Hashable, Sendable {
   /// The key of the TCP MD5 Signature Option (RFC 2385), 1 to 80 bytes; empty for none.
   public var signatureKey: [UInt8]
+  /// The key of the TCP Authentication Option; nil for none. Not with a signature key.
+  public var authentication: TCPAuthentication?
   /// Takes only what comes from the next hop: sent with a TTL of 255 and not forwarded since (RFC 5082).
   public var isFromNextHopOnly: Bool
 
@@ -26,6 +28,9 @@ public struct TCPProtection: Hashable, Sendable {
       }
       guard result == 0 else { throw .system("TCP_MD5SIG", result) }
     }
+    for (peer, one) in protection {
+      try one.authentication?.apply(to: descriptor, with: peer, isIPv6: isIPv6)
+    }
     guard protection.values.contains(where: \.isFromNextHopOnly) else { return }
     let result = cb_ttl_greatest(descriptor, isIPv6)
     guard result == 0 else { throw .system(isIPv6 ? "IPV6_UNICAST_HOPS" : "IP_TTL", result) }
@@ -43,7 +48,7 @@ public struct TCPProtection: Hashable, Sendable {
 extension TCPProtection: CustomStringConvertible, CustomDebugStringConvertible {
   /// Without the key.
   public var description: String {
-    "\(signatureKey.isEmpty ? "unsigned" : "signed"), \(isFromNextHopOnly ? "from the next hop only" : "from anywhere")"
+    "\(signatureKey.isEmpty && authentication == nil ? "unsigned" : "signed"), \(isFromNextHopOnly ? "from the next hop only" : "from anywhere")"
   }
   public var debugDescription: String { description }
 }

@@ -25,6 +25,8 @@ public enum ValueKind: Sendable {
   case loopbackAddress(anyPort: Bool)
   /// An IP address, without port.
   case address
+  /// An IP address, a link-local one of IPv6 with its interface: `fe80::1%eth1` (RFC 4007 §11).
+  case scopedAddress
   /// `192.0.2.0/24`, `2001:db8::/32`, or a single address.
   case prefix
   /// `443` or `8000-8999`.
@@ -74,6 +76,13 @@ extension ValueKind {
       if !address.ip.isLoopback { return "\(quoted(text)) is not a loopback address; use 127.0.0.1 or [::1]" }
       return unless(anyPort || address.port != 0, "a port that is not 0")
     case .address: return unless(IPAddress(text) != nil, "an IP address")
+    case .scopedAddress:
+      guard let (ip, interface) = Self.scopedAddress(text) else { return unless(false, "an IP address") }
+      if ip.isLinkLocal, interface == nil {
+        return "\(quoted(text)) is link-local: add its interface, as in \(ip)%eth0"
+      }
+      if !ip.isLinkLocal, interface != nil { return "\(quoted(text)) is not link-local: leave out the interface" }
+      return nil
     case .prefix: return unless(IPPrefix(text) != nil || IPAddress(text) != nil, "an IP prefix such as 192.0.2.0/24")
     case .portRange: return unless(Self.portRange(text) != nil, "a port or a range such as 8000-8999")
     case .secureURL: return Self.urlProblem(text)
@@ -108,6 +117,17 @@ extension ValueKind {
       return (String(host), port)
     }
     return isHost(String(host)) && !host.contains(":") ? (String(host), port) : nil
+  }
+
+  /// Splits `fe80::1%eth1`; the interface is nil where none is named. Nil for anything else.
+  public static func scopedAddress(_ text: String) -> (ip: IPAddress, interface: String?)? {
+    let parts = text.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+    guard let ip = IPAddress(String(parts[0])) else { return nil }
+    guard parts.count == 2 else { return (ip, nil) }
+    // IFNAMSIZ, with its zero.
+    let name = parts[1].utf8
+    let isName = (1...15).contains(name.count) && name.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x2f && $0 != 0x25 }
+    return isName ? (ip, String(parts[1])) : nil
   }
 
   static func isHostPort(_ text: String) -> Bool { hostPort(text) != nil }

@@ -26,6 +26,9 @@ public struct IPv6Address: Hashable, Comparable, Sendable {
   public static let any = IPv6Address(high: 0, low: 0)
   public static let loopback = IPv6Address(high: 0, low: 1)
 
+  /// fe80::/10 (RFC 4291 §2.5.6).
+  public var isLinkLocal: Bool { high >> 54 == 0xfe80 >> 6 }
+
   /// The IPv4 address inside `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
   public var mappedIPv4: IPv4Address? {
     high == 0 && low >> 32 == 0xffff ? IPv4Address(rawValue: UInt32(truncatingIfNeeded: low)) : nil
@@ -92,6 +95,9 @@ public enum IPAddress: Hashable, Sendable {
     case .v6(let six): six == .loopback
     }
   }
+
+  /// fe80::/10 (RFC 4291 §2.5.6): means something only with its interface.
+  public var isLinkLocal: Bool { if case .v6(let six) = self { six.isLinkLocal } else { false } }
 
   /// An IPv4-mapped IPv6 address becomes the IPv4 address it carries: a policy must judge what is meant.
   public var unmapped: IPAddress {

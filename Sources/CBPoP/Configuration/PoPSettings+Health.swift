@@ -1,4 +1,4 @@
-import Health
+public import Health
 import Settings
 public import Wire
 
@@ -21,6 +21,28 @@ extension PoPSettings.BGP {
     public var interfaces: [String]
     /// While this file exists, nothing is announced.
     public var drainFile: String?
+    public var load: Load
+    public var commands: [Command]
+    public var hooks: [Command]
+
+    /// Too much to do for more.
+    public struct Load: Hashable, Sendable {
+      public var limits: [LoadCheck.Quantity: LoadCheck.Limit]
+      public var interval: Interval
+      /// It is no reason to withdraw.
+      public var degrades: Bool
+    }
+
+    /// A program that is asked, or told.
+    public struct Command: Hashable, Sendable {
+      public var name: String
+      public var arguments: [String]
+      public var timeout: Interval
+      /// Zero where it is told.
+      public var interval: Interval
+      /// Its failure is no reason to withdraw.
+      public var degrades: Bool
+    }
 
     init(_ settings: ResolvedSettings) {
       isOff = settings.boolean("bgp.health.off")
@@ -35,6 +57,13 @@ extension PoPSettings.BGP {
       addresses = settings.list("bgp.health.addresses").compactMap { SocketAddress($0) }
       interfaces = settings.list("bgp.health.interfaces")
       drainFile = settings.path("bgp.health.drainFile")
+      load = Load(settings)
+      commands = (0..<settings.sectionCount("bgp.health.commands")).map {
+        Command(settings, "bgp.health.commands[\($0)]", isCheck: true)
+      }
+      hooks = (0..<settings.sectionCount("bgp.health.hooks")).map {
+        Command(settings, "bgp.health.hooks[\($0)]", isCheck: false)
+      }
     }
   }
 
@@ -65,6 +94,7 @@ extension PoPSettings.BGP {
       .value("suppression", .duration(.zero...(.seconds(3600))), default: "60s", "The first time of it."),
       .value(
         "drainFile", .path, example: "/run/cloudbridge/drain", "While this file exists, nothing is announced."),
+      loadSection, commandsSection, hooksSection,
     ])
 }
 

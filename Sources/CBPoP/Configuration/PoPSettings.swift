@@ -172,7 +172,7 @@ extension PoPSettings {
     transport = Transport(settings)
     pagesDirectory = settings.path("pages.directory")
     dnsServers = settings.list("dns.servers").compactMap { SocketAddress($0) }
-    bgp = BGP(settings)
+    bgp = BGP(settings, &problems)
     controlSocket = settings.path("control.socket") ?? ""
     let loopback = SocketAddress(.v4(.loopback), port: 0)
     dev = Dev(

@@ -1,3 +1,4 @@
+import Foundation
 public import Wire
 
 /// What an operator may ask a running PoP: one line of words.
@@ -10,9 +11,24 @@ public enum ControlRequest: Hashable, Sendable {
   case whyPrefix(IPPrefix)
   /// The same of the longest prefix that covers an address.
   case whyAddress(IPAddress)
+  /// The validating caches.
+  case rpki
+  /// The neighbor of this name is to send its routes again.
+  case refresh(String)
+  /// The policy file is to be read again.
+  case reload
+  /// What neighbors are told by request.
+  case requests
+  /// The flow specifications, and how they fare.
+  case flowspecs
+  case order(RoutingOrder)
+  /// The tables as a dump.
+  case dump
+  /// What is kept of the routing, and who is told of it.
+  case monitoring
 
   /// The longest line that is read, in bytes.
-  public static let maximumLength = 256
+  public static let maximumLength = 2_048
 
   /// Parses a line; nil for anything else.
   public init?(_ line: String) {
@@ -20,6 +36,12 @@ public enum ControlRequest: Hashable, Sendable {
     guard words.count >= 2, words[0] == "bgp" else { return nil }
     let rest = words.dropFirst(2)
     switch (words[1], rest.count) {
+    case ("requests", 0): self = .requests
+    case ("flowspecs", 0): self = .flowspecs
+    case ("order", 1...):
+      let text = Data(rest.joined(separator: " ").utf8)
+      guard let order = try? JSONDecoder().decode(RoutingOrder.self, from: text) else { return nil }
+      self = .order(order)
     case ("neighbors", 0): self = .neighbors(named: nil)
     case ("neighbors", 1): self = .neighbors(named: rest[2])
     case ("routes", 2):
@@ -33,6 +55,11 @@ public enum ControlRequest: Hashable, Sendable {
       } else {
         return nil
       }
+    case ("refresh", 1): self = .refresh(rest[2])
+    case ("rpki", 0): self = .rpki
+    case ("reload", 0): self = .reload
+    case ("dump", 0): self = .dump
+    case ("monitoring", 0): self = .monitoring
     default: return nil
     }
   }
@@ -44,6 +71,14 @@ public enum ControlRequest: Hashable, Sendable {
     case .routes(let prefix, let name): "bgp routes \(prefix.map { "\($0)" } ?? "-") \(name ?? "-")"
     case .whyPrefix(let prefix): "bgp why \(prefix)"
     case .whyAddress(let address): "bgp why \(address)"
+    case .refresh(let name): "bgp refresh \(name)"
+    case .rpki: "bgp rpki"
+    case .reload: "bgp reload"
+    case .requests: "bgp requests"
+    case .flowspecs: "bgp flowspecs"
+    case .order(let order): "bgp order \(order.line)"
+    case .dump: "bgp dump"
+    case .monitoring: "bgp monitoring"
     }
   }
 }

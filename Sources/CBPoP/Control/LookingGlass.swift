@@ -13,8 +13,16 @@ public struct NeighborView: Codable, Hashable, Sendable {
   public var state: String
   /// In this state.
   public var seconds: Int
-  /// Routes of the neighbor in its Adj-RIB-In.
+  /// Routes that the neighbor has sent and that are kept.
   public var received: Int
+  /// Of those, what policy lets in, and what it does not.
+  public var accepted: Int
+  public var denied: Int
+  /// What its routes, and those that it is told, go by: a policy's name, `all` or `none`.
+  public var importPolicy: String
+  public var exportPolicy: String
+  /// The import policy denies all, and nothing of the neighbor is kept.
+  public var takesNothing: Bool
   /// Routes that it has been told.
   public var advertised: Int
   public var updatesReceived: UInt64
@@ -44,6 +52,8 @@ public struct DestinationView: Codable, Hashable, Sendable {
   public var reason: String
   /// The best first.
   public var routes: [RouteView]
+  /// That policy does not let in.
+  public var denied: [RouteView]
 }
 
 public struct RouteView: Codable, Hashable, Sendable {
@@ -57,6 +67,10 @@ public struct RouteView: Codable, Hashable, Sendable {
   public var isStale: Bool
   /// What put it behind the best.
   public var lostBy: String?
+  /// What the neighbor's import policy says to it; nil without one, and where it was not asked.
+  public var policy: String?
+  /// What is known of its origin (RFC 6811): valid, invalid or not found; nil without validating caches.
+  public var originValidity: String?
   /// RFC 7911; nil where there is none.
   public var pathIdentifier: UInt32?
   public var nextHop: String?
@@ -80,6 +94,11 @@ public struct RouteView: Codable, Hashable, Sendable {
 /// Answers requests out of a speaker's sessions and tables.
 struct LookingGlass {
   let speaker: BGPSpeaker
+  let validation: OriginValidation?
+  let desk: RequestDesk
+  /// Nil where flow specifications are not enforced.
+  let filter: FlowspecFilter?
+  let monitoring: Monitoring
 
   /// Destinations that are looked up at once: the sessions wait so long.
   private static let page = 256
@@ -101,12 +120,40 @@ struct LookingGlass {
         try await answer(routesWithin: range, of: peer, names, emit)
       }
     case .whyPrefix(let prefix):
-      guard let found = await speaker.destination(prefix) else { throw LookingGlassError.noRoute("\(prefix)") }
-      try await emit(DestinationView(found, names))
+      guard let found = await speaker.destination(prefix) else { throw noRoute("\(prefix)", statuses) }
+      try await emit(view(found, names))
     case .whyAddress(let address):
-      guard let found = await speaker.destination(of: address) else { throw LookingGlassError.noRoute("\(address)") }
-      try await emit(DestinationView(found, names))
+      guard let found = await speaker.destination(of: address) else { throw noRoute("\(address)", statuses) }
+      try await emit(view(found, names))
+    case .rpki:
+      guard let validation else { throw LookingGlassError.noCaches }
+      for view in await validation.views() { try await emit(view) }
+    case .refresh, .reload: throw LookingGlassError.refused("that is no question")
+    case .requests: for view in await desk.views() { try await emit(view) }
+    case .flowspecs: for view in await flowspecs(names) { try await emit(view) }
+    case .order(let order):
+      do {
+        if let view = try await desk.follow(order) { try await emit(view) }
+      } catch let error as RoutingRefusal {
+        throw LookingGlassError.refused("\(error)")
+      }
+    case .dump: try await dump(emit)
+    case .monitoring: try await emit(await monitoring.view())
     }
+  }
+
+  private func view(_ destination: RIB.Destination, _ names: [IPAddress: String]) -> DestinationView {
+    DestinationView(destination, names, isValidated: validation != nil)
+  }
+
+  /// With the neighbors whose routes would not be known of.
+  private func noRoute(_ what: String, _ statuses: [BGPSession.Status]) -> LookingGlassError {
+    .noRoute(
+      what,
+      untaken: statuses.compactMap { status in
+        guard let policy = status.policy.incoming, policy.deniesAll else { return nil }
+        return "\(status.name) (import: \(policy.name))"
+      })
   }
 
   private static let everything: [IPPrefix] = [.v4(.any), .v6(.any)].compactMap { (address: IPAddress) in
@@ -122,7 +169,7 @@ struct LookingGlass {
       let page = await speaker.destinations(within: range, after: last, limit: Self.page)
       for var destination in page {
         if let peer { destination.routes.removeAll { $0.peer != peer } }
-        if !destination.routes.isEmpty { try await emit(DestinationView(destination, names)) }
+        if !destination.routes.isEmpty { try await emit(view(destination, names)) }
       }
       guard page.count == Self.page else { return }
       last = page.last?.prefix
@@ -133,12 +180,18 @@ struct LookingGlass {
 enum LookingGlassError: Error, CustomStringConvertible {
   case noNeighbors
   case noNeighbor(String)
-  case noRoute(String)
+  case noCaches
+  case noRoute(String, untaken: [String])
+  case refused(String)
   var description: String {
     switch self {
     case .noNeighbors: "this PoP has no BGP neighbors: bgp.neighbors is empty"
+    case .noCaches: "this PoP validates no origins: bgp.rpki.caches is empty"
     case .noNeighbor(let name): "no neighbor is called \(name)"
-    case .noRoute(let what): "no route to \(what)"
+    case .noRoute(let what, let untaken):
+      "no route to \(what)"
+        + (untaken.isEmpty ? "" : "; nothing is taken or kept of \(untaken.joined(separator: ", "))")
+    case .refused(let why): why
     }
   }
 }
@@ -152,6 +205,11 @@ extension NeighborView {
     state = status.state.rawValue
     seconds = Int((now - status.since).seconds)
     received = status.received
+    accepted = status.received - status.denied
+    denied = status.denied
+    importPolicy = status.policy.incoming?.name ?? "all"
+    exportPolicy = status.policy.outgoing?.name ?? "all"
+    takesNothing = status.policy.incoming?.deniesAll ?? false
     advertised = status.advertised
     updatesReceived = status.updatesReceived
     faultyUpdates = status.faultyUpdates
@@ -178,15 +236,16 @@ extension NeighborView.SessionView {
 }
 
 extension DestinationView {
-  init(_ destination: RIB.Destination, _ names: [IPAddress: String]) {
+  init(_ destination: RIB.Destination, _ names: [IPAddress: String], isValidated: Bool) {
     prefix = "\(destination.prefix)"
     reason = "\(destination.step)"
-    routes = destination.routes.map { RouteView($0, names) }
+    routes = destination.routes.map { RouteView($0, names, isValidated: isValidated) }
+    denied = destination.denied.map { RouteView($0, names, isValidated: isValidated) }
   }
 }
 
 extension RouteView {
-  init(_ route: RIB.Route, _ names: [IPAddress: String]) {
+  init(_ route: RIB.Route, _ names: [IPAddress: String], isValidated: Bool) {
     let attributes = route.attributes
     neighbor = route.peer.flatMap { names[$0] }
     address = route.peer.map { "\($0)" }
@@ -194,6 +253,8 @@ extension RouteView {
     isMultipath = route.isMultipath
     isStale = route.isStale
     lostBy = route.lostAt.map { "\($0)" }
+    policy = route.judgement?.reason
+    originValidity = isValidated ? route.validity.rawValue : nil
     pathIdentifier = route.pathIdentifier == 0 ? nil : route.pathIdentifier
     nextHop = attributes.nextHop.map { "\($0)" }
     asPath = "\(attributes.asPath)"

@@ -1,10 +1,12 @@
 import BFD
 import BGP
 import CBActors
+import Foundation
 import Health
 import Identity
 import Logging
 import Netlink
+import Nftables
 import QUICTLS
 import Ring
 import Wire
@@ -13,30 +15,40 @@ import Wire
 /// own, so that a full table holds up no packet.
 struct Routing {
   private let ring: RingExecutor
-  private let speaker: BGPSpeaker
+  let speaker: BGPSpeaker
   private let watch: NetworkWatch
   private let bfd: BFDSpeaker?
   private let health: ServiceHealth?
+  private let hooks: HealthHooks?
+  private let announcer: Announcer
   private let kernel: KernelRoutes?
-  private let settings: PoPSettings.BGP
-  private let logger: Logger
+  let validation: OriginValidation?
+  private let monitoring: Monitoring
+  private let desk: RequestDesk
+  private let filter: FlowspecFilter?
+  let settings: PoPSettings.BGP
+  let logger: Logger
 
   /// Begins to listen and to connect. Nil without neighbors. Prefixes are announced from when the service is healthy on.
   ///
   /// - Parameters:
-  ///   - listeners: the PoP's own, whose answers its health is judged by.
-  ///   - identity: the certificate that they show.
+  ///   - name: the PoP's.
+  ///   - service: what its health is judged by.
   static func start(
-    _ settings: PoPSettings.BGP, listeners: [SocketAddress], identity: TLSIdentity, logger: Logger
+    _ settings: PoPSettings.BGP, name: String, _ service: ServedEndpoints, logger: Logger
   ) async throws -> Routing? {
     guard !settings.neighbors.isEmpty, let identifier = settings.routerID else { return nil }
     let neighbors = try settings.neighbors.map {
-      try BGPSession.Neighbor($0, localAS: settings.localAS, identifier: identifier)
+      try BGPSession.Neighbor($0, settings.policies, localAS: settings.localAS, identifier: identifier)
     }
+    if neighbors.contains(where: { $0.protection.authentication != nil }) {
+      do { try TCPAuthentication.requireKernelSupport() } catch { throw PoPStartError.noTCPAuthentication("\(error)") }
+    }
+    warn(settings, logger)
     let ring = RingExecutor()
     try ring.start(name: "bgp")
     do {
-      return try await start(settings, listeners, identity, neighbors, identifier, on: ring, logger)
+      return try await start(settings, name, service, neighbors, identifier, on: ring, logger)
     } catch {
       await ring.shutdown()
       throw error
@@ -44,8 +56,8 @@ struct Routing {
   }
 
   private static func start(
-    _ settings: PoPSettings.BGP, _ listeners: [SocketAddress], _ identity: TLSIdentity,
-    _ neighbors: [BGPSession.Neighbor], _ identifier: IPv4Address, on ring: RingExecutor, _ logger: Logger
+    _ settings: PoPSettings.BGP, _ name: String, _ service: ServedEndpoints, _ neighbors: [BGPSession.Neighbor],
+    _ identifier: IPv4Address, on ring: RingExecutor, _ logger: Logger
   ) async throws -> Routing {
     let watch = NetworkWatch(ring: ring, logger: logger)
     try await watch.start()
@@ -65,72 +77,97 @@ struct Routing {
     let speaker = BGPSpeaker(
       ring: ring, localAS: settings.localAS, identifier: identifier, neighbors: neighbors,
       seed: SystemEntropy.shared.nextUInt64(), bfd: bfd, forwarding: forwarding, logger: logger)
+    let monitoring = try await Monitoring.start(settings, name: name, speaker: speaker, logger: logger)
     await watch.observe { change in
       guard case .link(let link, isUsable: false) = change else { return }
       // All of these live on one ring, and are called on its thread.
       let networks = watch.assumeIsolated { $0.networks }
-      for neighbor in neighbors where networks.interface(toward: neighbor.address.ip) == link.index {
-        bfd?.assumeIsolated { $0.pathFailed(neighbor.address.ip) }
-        speaker.assumeIsolated { $0.pathFailed(to: neighbor.address.ip) }
+      for neighbor in neighbors {
+        let isThere = neighbor.interface.map { $0 == link.name }
+        guard isThere ?? (networks.interface(toward: neighbor.address.ip) == link.index) else { continue }
+        bfd?.assumeIsolated { $0.pathFailed(neighbor.address.ip, over: link.index) }
+        speaker.assumeIsolated { $0.pathFailed(to: neighbor) }
       }
     }
+    let isChecked = !settings.health.isOff && !settings.groups.isEmpty
+    let hooks =
+      settings.health.hooks.isEmpty
+      ? nil
+      : HealthHooks(
+        ring: ring, settings.health.hooks.map(HealthHooks.Hook.init),
+        path: ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin", logger: logger)
+    let announcer = Announcer(settings.groups, to: speaker, hooks: hooks, at: isChecked ? .down : .up)
+    await announcer.start()
     var health: ServiceHealth?
-    if settings.health.isOff || settings.announce.isEmpty {
-      for prefix in settings.announce { await speaker.announce(prefix) }
-    } else {
-      let service = try ServiceHealth(
-        settings.health, ring: ring, listeners: listeners, identity: identity, watch: watch, logger: logger
-      ) { state in
-        speaker.assumeIsolated { speaker in
-          for prefix in settings.announce {
-            if state.isAnnounced { speaker.announce(prefix) } else { speaker.withdraw(prefix) }
-          }
-        }
+    if isChecked {
+      let checked = try ServiceHealth(settings, ring: ring, service, watch: watch, logger: logger) { group, state in
+        announcer.assumeIsolated { $0.changed(group, to: state) }
       }
-      await service.monitor.start()
+      await checked.monitor.start()
       // Neighbors that kept our routes through a restart are not to hear an empty table first (RFC 4724 §4.1).
-      await service.monitor.untilAnnounced(atMost: .seconds(3))
-      health = service
+      await checked.monitor.untilAnnounced(atMost: .seconds(3))
+      health = checked
     }
+    let filter = FlowspecFilter(settings.flowspec, logger: logger)
+    if let filter {
+      await filter.start()
+      await speaker.observeFlowspecs { filter.take($0) }
+    }
+    var requests = RoutingRequests.Configuration()
+    requests.announced = settings.groups.flatMap(\.prefixes)
+    requests.lifetime = settings.requests.lifetime
+    requests.longestLifetime = settings.requests.longestLifetime
+    let desk = RequestDesk(requests, file: settings.requests.file, speaker: speaker, logger: logger)
+    await desk.start()
     let addresses = settings.listen.filter { address in
       settings.neighbors.contains { $0.address.isIPv4 == address.ip.isIPv4 }
     }
+    let validation = try await OriginValidation.start(settings.caches, for: speaker, logger: logger)
     do {
       try await speaker.start(listening: addresses)
     } catch {
+      await validation?.stop()
+      await monitoring.stop()
       await health?.stop()
+      await filter?.stop()
       await bfd?.stop()
       await watch.stop()
       throw PoPStartError.cannotListenForNeighbors("\(error)")
     }
     return Routing(
-      ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, kernel: forwarding?.kernel,
+      ring: ring, speaker: speaker, watch: watch, bfd: bfd, health: health, hooks: hooks, announcer: announcer,
+      kernel: forwarding?.kernel, validation: validation, monitoring: monitoring, desk: desk, filter: filter,
       settings: settings, logger: logger)
   }
 
-  var lookingGlass: LookingGlass { LookingGlass(speaker: speaker) }
+  var lookingGlass: LookingGlass {
+    LookingGlass(speaker: speaker, validation: validation, desk: desk, filter: filter, monitoring: monitoring)
+  }
 
   /// Has traffic go elsewhere: first asks for it (RFC 8326), then takes the prefixes back.
   func drain() async {
-    let isAnnounced = await health?.monitor.state.isAnnounced ?? true
     // From here on the operator decides.
     await health?.stop()
-    guard isAnnounced, await speaker.status().contains(where: { $0.state == .established }) else { return }
-    var attributes = PathAttributes()
-    attributes.communities = [.gracefulShutdown]
-    // RFC 8326 §4.2: within the AS the preference says it, where the community may not be heard.
-    attributes.localPreference = 0
-    for prefix in settings.announce { await speaker.announce(prefix, attributes) }
-    try? await Task.sleep(for: .nanoseconds(settings.shutdownDelay.nanoseconds))
-    for prefix in settings.announce { await speaker.withdraw(prefix) }
+    let isAnnounced = await announcer.announceDeparture()
+    let isRequested = await !desk.views().isEmpty
+    await desk.drain()
+    if isAnnounced || isRequested, await speaker.status().contains(where: { $0.state == .established }) {
+      try? await Task.sleep(for: .nanoseconds(settings.shutdownDelay.nanoseconds))
+    }
+    await announcer.withdrawAll()
+    await desk.withdraw()
   }
 
   /// Ends the sessions, so that the neighbors hear why.
   func stop() async {
     await health?.stop()
+    await validation?.stop()
     await speaker.stop("the PoP stops")
     for rule in settings.kernel.everyRule { await kernel?.set(rule, isWanted: false) }
     await kernel?.settle()
+    await hooks?.settle(atMost: .seconds(2))
+    await filter?.stop()
+    await monitoring.stop()
     await kernel?.stop()
     await bfd?.stop()
     await watch.stop()
@@ -168,9 +205,22 @@ struct Routing {
   }
 }
 
+extension FlowspecFilter {
+  /// Nil where nothing is to be enforced.
+  fileprivate init?(_ settings: PoPSettings.BGP.Flowspec, logger: Logger) {
+    guard settings.isEnforced else { return nil }
+    var configuration = FlowspecRuleset.Configuration()
+    configuration.table = settings.table
+    configuration.interfaces = settings.interfaces
+    self.init(configuration, program: settings.program, logger: logger)
+  }
+}
+
 extension BGPSession.Neighbor {
   /// Throws what is wrong with the password's file.
-  init(_ settings: PoPSettings.BGP.Neighbor, localAS: UInt32, identifier: IPv4Address) throws {
+  init(
+    _ settings: PoPSettings.BGP.Neighbor, _ policies: PoPSettings.BGP.Policies, localAS: UInt32, identifier: IPv4Address
+  ) throws {
     var peer = PeerConfiguration(localAS: localAS, identifier: identifier, peerAS: settings.remoteAS)
     peer.holdTime = UInt16(clamping: Int(settings.holdTime.seconds))
     peer.connectRetryTime = settings.connectRetry
@@ -178,8 +228,10 @@ extension BGPSession.Neighbor {
     peer.families = []
     if settings.isIPv4Offered { peer.families.insert(.ipv4Unicast) }
     if settings.isIPv6Offered { peer.families.insert(.ipv6Unicast) }
+    if settings.families.contains("flowspec4") { peer.families.insert(.ipv4Flowspec) }
+    if settings.families.contains("flowspec6") { peer.families.insert(.ipv6Flowspec) }
     peer.sendHoldTime = settings.sendHoldTime
-    if settings.takesSeveralPaths { peer.addPathFamilies = peer.families }
+    if settings.takesSeveralPaths { peer.addPathFamilies = peer.families.intersection(.unicast) }
     if let time = settings.restartTime {
       var restart = GracefulRestartConfiguration()
       restart.restartTime = UInt16(clamping: Int(time.seconds))
@@ -187,6 +239,7 @@ extension BGPSession.Neighbor {
     }
     peer.role = settings.role.flatMap { Capability.Role(settingsText: $0)?.counterpart }
     self.init(name: settings.name, address: SocketAddress(settings.address, port: settings.port), peer: peer)
+    interface = settings.interface
     localAddress = settings.localAddress
     for hop in settings.nextHops {
       switch hop {
@@ -194,7 +247,8 @@ extension BGPSession.Neighbor {
       case .v6(let six): nextHopIPv6 = six
       }
     }
-    passesOn = settings.isTransit
+    passesOn = settings.passesOn(localAS: localAS)
+    policy = settings.policy(policies, localAS: localAS)
     if settings.hasBFD {
       var configuration = BFD.Session.Configuration()
       configuration.desiredMinTxInterval = settings.bfdInterval
@@ -203,11 +257,19 @@ extension BGPSession.Neighbor {
       bfd = configuration
     }
     maximumPrefixes = settings.maximumPrefixes == 0 ? nil : settings.maximumPrefixes
+    validatesFlowspec = settings.validatesFlowspec
     protection.isFromNextHopOnly = settings.hasTTLSecurity
     if let file = settings.passwordFile {
       protection.signatureKey = Array(try Secret(file: file).exposed.utf8)
       guard (1...80).contains(protection.signatureKey.count) else { throw SecretFileError.noPassword(file) }
     }
+    protection.authentication = try settings.authentication.map { try TCPAuthentication($0) }
+  }
+}
+
+extension HealthHooks.Hook {
+  fileprivate init(_ settings: PoPSettings.BGP.Health.Command) {
+    self.init(settings.name, settings.arguments, timeout: settings.timeout)
   }
 }
 

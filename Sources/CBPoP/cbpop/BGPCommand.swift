@@ -6,12 +6,19 @@ import Wire
 
 struct BGPCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here.", subcommands: [Show.self])
+    commandName: "bgp", abstract: "Look at the routing of the PoP that runs here, and change it.",
+    subcommands: [
+      Show.self, Announce.self, Withdraw.self, Blackhole.self, Flowspec.self, Refresh.self, Reload.self,
+      DumpCommand.self,
+    ])
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show neighbors, routes, or why a route is the best.",
-      subcommands: [Neighbors.self, Routes.self, Why.self])
+      abstract: "Show neighbors, routes, why a route is the best, and what else there is.",
+      subcommands: [
+        Neighbors.self, Routes.self, Why.self, Requests.self, ShowFlowspec.self, RPKI.self,
+        MonitoringCommand.self,
+      ])
   }
 
   struct Neighbors: ParsableCommand {

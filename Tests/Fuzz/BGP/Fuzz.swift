@@ -128,6 +128,38 @@ import Wire
     let again = writer.bytes.withUnsafeBytes { PathAttributes(canonical: $0) }
     precondition(again == attributes, "attributes read back as others")
   }
+  checkMonitoring(of: update, &reader)
+}
+
+/// What is kept of an UPDATE is dumped and told to a station in records and messages that read back.
+private func checkMonitoring(of update: UpdateMessage, _ reader: inout UpdateReader) {
+  var rib = RIB(localAS: 64_512, identifier: .loopback, seed: 1)
+  let peer = rib.addPeer(address: .v4(.loopback), autonomousSystem: reader.context.peerAS)
+  _ = rib.apply(update, &reader, from: peer)
+  var dump = TableDump(timestamp: 1)
+  var octets: [UInt8] = []
+  while !dump.isComplete { dump.write(rib, destinations: 3, to: &octets) }
+  precondition(dump.routes == rib.counts.routes)
+  octets.withUnsafeBytes { octets in
+    var records = MRTReader(octets)
+    do { while try records.next() != nil {} } catch { preconditionFailure("a dump does not read back: \(error)") }
+  }
+  let form = MonitoredForm(
+    addPathFamilies: reader.context.addPathFamilies, usesFourOctetAS: reader.context.usesFourOctetAS)
+  var station = UpdateReader(reader.context)
+  var told = 0
+  func check(_ message: UnsafeRawBufferPointer) {
+    guard let header = try? MessageHeader(message, maximumLength: MessageHeader.extendedMaximumLength),
+      header.messageLength == message.count,
+      let read = try? station.read(UnsafeRawBufferPointer(rebasing: message[MessageHeader.length...]))
+    else { preconditionFailure("a station cannot read what it is told") }
+    precondition(read.fault == nil, "a station is told what it must treat as withdrawn")
+    told += read.reachable.count + (read.mpReachable?.count ?? 0)
+  }
+  var walk = AdjRIBInWalk()
+  while !walk.isComplete { walk.next(rib, destinations: 3, of: [peer: form]) { check($1) } }
+  precondition(told == rib.counts.routes, "a station is told all routes once")
+  rib.tell(update, of: peer, form, check)
 }
 
 /// A session whose peer sends these octets once the connection is there.

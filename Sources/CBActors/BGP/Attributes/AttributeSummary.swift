@@ -13,6 +13,8 @@ public enum Origin: UInt8, Hashable, Comparable, Sendable {
 public struct AttributeSummary: Hashable, Sendable {
   /// Nil in a set that is advertised with a next hop of each session's own.
   public var nextHop: IPAddress?
+  /// The interface identifier of the link-local address told beside a global next hop (RFC 2545 §3); 0 where none was.
+  var linkLocalNextHop: UInt64 = 0
   public var origin = Origin.igp
   /// An AS_SET counts as one (RFC 4271 §9.1.2.2 a).
   public var asPathLength: UInt16 = 0

@@ -42,11 +42,11 @@ struct AttributeWriter {
   }
 
   /// NEXT_HOP for IPv4 unicast, else an MP_REACH_NLRI without prefixes, which must come first.
-  mutating func append(nextHop: IPAddress, of family: AddressFamily) {
+  mutating func append(nextHop: IPAddress, linkLocal: IPv6Address? = nil, of family: AddressFamily) {
     switch (family, nextHop) {
     case (.ipv4Unicast, .v4(let four)): append(.nextHop, .transitive, four.rawValue)
     default:
-      let address = nextHop.networkBytes
+      let address = nextHop.networkBytes + (linkLocal.map { IPAddress.v6($0).networkBytes } ?? [])
       append(
         .mpReachNLRI, .optional,
         [UInt8(family.afi >> 8), UInt8(family.afi & 0xff), family.safi, UInt8(address.count)] + address + [0])
@@ -144,7 +144,7 @@ extension UpdateReader {
     let family = isMultiprotocol ? update.mpReachable?.family ?? .ipv4Unicast : .ipv4Unicast
     var nextHop = isMultiprotocol ? update.mpNextHop : update.nextHop
     if family != .ipv4Unicast, let first = nextHop {
-      writer.append(nextHop: first, of: family)
+      writer.append(nextHop: first, linkLocal: update.mpLinkLocalNextHop, of: family)
       nextHop = nil
     }
     // Few and nearly in order.

@@ -6,6 +6,8 @@ public struct PathAttributes: Hashable, Sendable {
   public var asPath = ASPath()
   /// Nil: each session's own address.
   public var nextHop: IPAddress?
+  /// Told beside a global one, for who is on the same link (RFC 2545 §3). Never passed on.
+  public var linkLocalNextHop: IPv6Address?
   public var multiExitDisc: UInt32?
   public var localPreference: UInt32?
   public var isAtomicAggregate = false
@@ -43,7 +45,10 @@ public struct PathAttributes: Hashable, Sendable {
       case .nextHop: nextHop = IPAddress(networkBytes: attribute.value)
       case .mpReachNLRI:
         if reader.skip(3), let length = reader.readUInt8(), let address = reader.readBytes(Int(length)) {
-          nextHop = IPAddress(networkBytes: address)
+          let first = UnsafeRawBufferPointer(rebasing: address.prefix(16))
+          let second = UnsafeRawBufferPointer(rebasing: address.dropFirst(16))
+          nextHop = IPAddress(networkBytes: first)
+          if case .v6(let six)? = IPAddress(networkBytes: second) { linkLocalNextHop = six }
         }
       case .multiExitDisc: multiExitDisc = reader.readUInt32()
       case .localPreference: localPreference = reader.readUInt32()
@@ -71,7 +76,9 @@ public struct PathAttributes: Hashable, Sendable {
   /// Writes the canonical form for routes of one family.
   func write(to writer: inout AttributeWriter, for family: AddressFamily) {
     writer.removeAll()
-    if let nextHop, family != .ipv4Unicast { writer.append(nextHop: nextHop, of: family) }
+    if let nextHop, family != .ipv4Unicast {
+      writer.append(nextHop: nextHop, linkLocal: linkLocalNextHop, of: family)
+    }
     writer.append(.origin, .transitive, [origin.rawValue])
     writer.append(.asPath, .transitive, asPath.value(fourOctet: true))
     if let nextHop, family == .ipv4Unicast { writer.append(nextHop: nextHop, of: family) }
@@ -106,6 +113,7 @@ public struct PathAttributes: Hashable, Sendable {
   var summary: AttributeSummary {
     var summary = AttributeSummary()
     summary.nextHop = nextHop
+    summary.linkLocalNextHop = linkLocalNextHop?.low ?? 0
     summary.origin = origin
     summary.asPathLength = UInt16(clamping: asPath.length)
     if let first = asPath.segments.first, !first.isSet { summary.neighborAS = first.numbers.first ?? 0 }

@@ -16,6 +16,8 @@ public struct UpdateMessage {
   public internal(set) var nextHop: IPAddress?
   /// The next hop in MP_REACH_NLRI, of ``mpReachable``.
   public internal(set) var mpNextHop: IPAddress?
+  /// The link-local address beside a global one (RFC 2545 §3).
+  var mpLinkLocalNextHop: IPv6Address?
   /// Our own AS is in the path (RFC 4271 §9.1.2).
   public internal(set) var isLoop = false
   /// Why the routes that this message advertises count as withdrawn (RFC 7606 §2); nil where they do not.
@@ -28,6 +30,12 @@ public struct UpdateMessage {
 
   /// The Path Attributes field.
   let attributes: UnsafeRawBufferPointer
+
+  /// Prefixes in it have path identifiers (RFC 7911).
+  public var hasPathIdentifiers: Bool {
+    func has(_ nlri: NLRI?) -> Bool { nlri.map { $0.hasPathIdentifiers && !$0.isEmpty } ?? false }
+    return has(withdrawn) || has(reachable) || has(mpReachable) || has(mpUnreachable)
+  }
 
   init(withdrawn: NLRI, reachable: NLRI, attributes: UnsafeRawBufferPointer) {
     self.withdrawn = withdrawn

@@ -275,9 +275,16 @@ public struct UpdateReader {
     }
     let isOfLength = family == .ipv4Unicast ? length == 4 : length == 16 || length == 32
     guard isOfLength, nlri.isWellFormed,
-      let address = IPAddress(
+      var address = IPAddress(
         networkBytes: UnsafeRawBufferPointer(rebasing: nextHop.prefix(length == 32 ? 16 : Int(length))))
     else { throw .optionalAttributeError(Array(attribute)) }
+    if length == 32, let second = IPAddress(networkBytes: UnsafeRawBufferPointer(rebasing: nextHop[16...])),
+      case .v6(let six) = second, six.isLinkLocal
+    {
+      // RFC 2545 §3 wants a global address first; speakers that have none on the link write none, or the other twice.
+      if address.isUnspecified { address = second }
+      if !address.isLinkLocal { update.mpLinkLocalNextHop = six }
+    }
     if !Self.isHost(address) { update.withdraw(.optionalAttributeError(Array(attribute))) }
     update.mpNextHop = address
     update.mpReachable = nlri

@@ -89,6 +89,15 @@ public enum BMPMessage: Hashable, Sendable {
 // MARK: - Writing
 
 extension BMPMessage {
+  /// Appends a route monitoring message of an UPDATE that is at hand, header and all, without another copy of it.
+  public static func append(routeMonitoring update: UnsafeRawBufferPointer, of peer: Peer, to octets: inout [UInt8]) {
+    octets.append(3)
+    octets.append(bigEndian: UInt32(6 + Peer.length + update.count))
+    octets.append(0)
+    octets += peer.octets
+    octets.append(contentsOf: update)
+  }
+
   public var serialized: [UInt8] {
     switch self {
     case .routeMonitoring(let peer, let update): Self.message(0, peer.octets + update)
@@ -135,6 +144,9 @@ extension BMPMessage {
 }
 
 extension BMPMessage.Peer {
+  /// Octets of the header.
+  static let length = 42
+
   fileprivate var octets: [UInt8] {
     let flags: UInt8 = (address.isIPv4 ? 0 : 0x80) | (isPostPolicy ? 0x40 : 0) | (hasTwoOctetPaths ? 0x20 : 0)
     var octets: [UInt8] = [0, flags] + Array(repeating: 0, count: 8)

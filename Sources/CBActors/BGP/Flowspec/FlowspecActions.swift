@@ -76,18 +76,3 @@ extension FlowspecActions {
     return found
   }
 }
-
-extension FlowspecActions: CustomStringConvertible {
-  /// Such as `discard`, or `at most 1000000 octets/s, DSCP 10`.
-  public var description: String {
-    var parts: [String] = []
-    if rateBytes == 0 || ratePackets == 0 { parts.append("discard") }
-    if let rateBytes, rateBytes > 0 { parts.append("at most \(rateBytes) octets/s") }
-    if let ratePackets, ratePackets > 0 { parts.append("at most \(ratePackets) packets/s") }
-    if let redirect { parts.append("redirect \(redirect)") }
-    if let dscp { parts.append("DSCP \(dscp)") }
-    if samples { parts.append("sample") }
-    if goesOn { parts.append("go on") }
-    return parts.isEmpty ? "pass" : parts.joined(separator: ", ")
-  }
-}

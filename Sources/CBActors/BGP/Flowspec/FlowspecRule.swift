@@ -206,35 +206,3 @@ extension FlowspecRule: Comparable {
     return one.prefix.address.networkBytes.lexicographicallyPrecedes(other.prefix.address.networkBytes)
   }
 }
-
-extension FlowspecRule: CustomStringConvertible {
-  /// Such as `destination 203.0.113.0/24, ipProtocol =17, port >=1000&<=2000 =53`.
-  public var description: String { components.map(\.description).joined(separator: ", ") }
-}
-
-extension FlowspecComponent: CustomStringConvertible {
-  public var description: String {
-    switch self {
-    case .prefix(let kind, let value):
-      return "\(kind) \(value.prefix)" + (value.offset > 0 ? " from bit \(value.offset)" : "")
-    case .numbers(let kind, let terms):
-      let texts = terms.enumerated().map { index, term in
-        let comparison =
-          switch (term.isLess, term.isGreater, term.isEqual) {
-          case (false, false, false): "never "
-          case (true, true, true): "always "
-          case (true, true, false): "!="
-          default: (term.isLess ? "<" : "") + (term.isGreater ? ">" : "") + (term.isEqual ? "=" : "")
-          }
-        return (index == 0 ? "" : term.isAnd ? "&" : " ") + "\(comparison)\(term.value)"
-      }
-      return "\(kind) \(texts.joined())"
-    case .bits(let kind, let terms):
-      let texts = terms.enumerated().map { index, term in
-        (index == 0 ? "" : term.isAnd ? "&" : " ") + (term.isNot ? "!" : "") + (term.isMatch ? "=" : "")
-          + "0x\(String(term.value, radix: 16))"
-      }
-      return "\(kind) \(texts.joined())"
-    }
-  }
-}

@@ -15,6 +15,8 @@ struct FlowspecTable {
     var peer: PeerID
     var attributes: AttributeTable.ID
     var isStale = false
+    /// As of ``settle(_:_:isFeasible:)``.
+    var isFeasible = false
   }
 
   /// What a peer has been told, and is to be told.
@@ -42,6 +44,8 @@ struct FlowspecTable {
   private(set) var best: [FlowspecRule: Path] = [:]
   /// ``best`` may be another now.
   private(set) var isDirty = false
+  /// ``events(_:)`` may have something to tell.
+  private var hasEvents = false
   var outputs: [PeerID: Output] = [:]
 
   init(_ family: AddressFamily) { self.family = family }
@@ -105,11 +109,15 @@ struct FlowspecTable {
   ) {
     guard isDirty else { return }
     isDirty = false
+    hasEvents = true
     var decision = DecisionProcess()
     var chosen: [FlowspecRule: Path] = [:]
     for (rule, all) in paths {
       decision.begin()
-      for (at, path) in all.enumerated() where isFeasible(rule, path) {
+      for (at, path) in all.enumerated() {
+        let isFeasible = isFeasible(rule, path)
+        if path.isFeasible != isFeasible { paths[rule]?[at].isFeasible = isFeasible }
+        guard isFeasible else { continue }
         decision.add(
           .init(index: UInt32(at), table.summary(path.attributes), peers[path.peer.index], pathIdentifier: 0))
       }
@@ -121,6 +129,8 @@ struct FlowspecTable {
 
   /// What is to be done since it was asked last, in the order of the rules; removals first.
   mutating func events(_ table: borrowing AttributeTable) -> [FlowspecEvent] {
+    guard hasEvents else { return [] }
+    hasEvents = false
     var events: [FlowspecEvent] = []
     for rule in installed.keys.sorted() where best[rule] == nil {
       installed[rule] = nil

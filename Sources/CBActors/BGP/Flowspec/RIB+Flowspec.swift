@@ -1,16 +1,58 @@
-import Wire
+public import Wire
 
 /// Flow specifications in the tables.
 extension RIB {
   /// What is to be enforced anew or no more since it was asked last. Removals come first, then rules in their order.
   public mutating func flowspecEvents() -> [FlowspecEvent] {
-    guard !flows4.isEmpty || !flows6.isEmpty else { return [] }
+    // RFC 4724 §4.1: nothing is acted on before the selection.
+    guard deferral == nil, !flows4.isEmpty || !flows6.isEmpty else { return [] }
     settleFlows()
     return flows4.events(attributes) + flows6.events(attributes)
   }
 
   /// All that is enforced as of ``flowspecEvents()``, first to last (RFC 8955 §5.1).
   public var flowspecRules: [(FlowspecRule, FlowspecActions)] { flows4.rules + flows6.rules }
+
+  /// A rule as a looking glass shows it.
+  public struct FlowspecRoute: Hashable, Sendable {
+    public var rule: FlowspecRule
+    public var actions: FlowspecActions
+    /// Nil for one of our own.
+    public var peer: IPAddress?
+    /// It is the one that counts, of all with these conditions.
+    public var isBest: Bool
+    /// The peer may say what becomes of this traffic (RFC 8955 §6).
+    public var isFeasible: Bool
+    /// The peer is lost, or has not named it again.
+    public var isStale: Bool
+  }
+
+  /// All rules of all peers, in the order in which they are applied (RFC 8955 §5.1).
+  public mutating func flowspecRoutes() -> [FlowspecRoute] {
+    settleFlows()
+    func routes(_ table: borrowing FlowspecTable) -> [FlowspecRoute] {
+      var found: [FlowspecRoute] = []
+      for rule in table.paths.keys.sorted() {
+        for path in table.paths[rule] ?? [] {
+          found.append(
+            FlowspecRoute(
+              rule: rule, actions: FlowspecActions(attributes.attributes(path.attributes).extendedCommunities),
+              peer: path.peer == .local ? nil : peers[path.peer.index].address,
+              isBest: table.best[rule]?.peer == path.peer, isFeasible: path.isFeasible, isStale: path.isStale))
+        }
+      }
+      return found
+    }
+    return routes(flows4) + routes(flows6)
+  }
+
+  /// Whether a peer's rules count only where RFC 8955 §6 has them count: of the peer that the traffic's destination is
+  /// reached by. It is so unless it is switched off.
+  public mutating func setFlowspecValidation(_ isOn: Bool, for peer: PeerID) {
+    peers[peer.index].validatesFlows = isOn
+    flows4.unicastChanged()
+    flows6.unicastChanged()
+  }
 
   /// Announces a rule of our own, or changes its actions.
   public mutating func originate(_ rule: FlowspecRule, _ actions: FlowspecActions) {
@@ -46,17 +88,14 @@ extension RIB {
 
   mutating func settleFlows() {
     flows4.settle(attributes, peers) { rule, path in
-      guard case .v4(let four)? = rule.destination?.address, let length = rule.destination?.length else {
-        return path.peer == .local
-      }
-      return path.peer == .local
-        || ipv4.isFeasible(path, toward: four.rawValue, UInt8(length), attributes, peers)
+      if path.peer == .local || !peers[path.peer.index].validatesFlows { return true }
+      guard case .v4(let four)? = rule.destination?.address, let length = rule.destination?.length else { return false }
+      return ipv4.isFeasible(path, toward: four.rawValue, UInt8(length), attributes, peers)
     }
     flows6.settle(attributes, peers) { rule, path in
-      guard case .v6(let six)? = rule.destination?.address, let length = rule.destination?.length else {
-        return path.peer == .local
-      }
-      return path.peer == .local || ipv6.isFeasible(path, toward: six.bits, UInt8(length), attributes, peers)
+      if path.peer == .local || !peers[path.peer.index].validatesFlows { return true }
+      guard case .v6(let six)? = rule.destination?.address, let length = rule.destination?.length else { return false }
+      return ipv6.isFeasible(path, toward: six.bits, UInt8(length), attributes, peers)
     }
   }
 }
@@ -75,6 +114,8 @@ extension RouteTable {
     let unicast = paths[Int(destinations[number].first)]
     let route = table.summary(unicast.attributes)
     guard unicast.peer == flow.peer, route.originatorID == summary.originatorID else { return false }
+    // RFC 9117 §4.2: of an external peer, the leftmost AS of both paths is the same.
+    guard peers[flow.peer.index].isInternal || route.neighborAS == summary.neighborAS else { return false }
     // §6 c: no more specific route comes from another neighboring AS, and none is our own.
     var isAlone = true
     trie.forEach(within: bits, length) { number in

@@ -1,7 +1,7 @@
 import Wire
 
 extension MRTRecord {
-  /// The whole record, header first. Dumps and messages have AS numbers of four octets. Empty for ``Content/other(type:subtype:)``.
+  /// The whole record, header first; a dump's AS numbers have four octets. Empty for ``Content/other(type:subtype:)``.
   public var serialized: [UInt8] {
     let (type, subtype, body): (UInt16, UInt16, [UInt8])
     switch content {
@@ -11,10 +11,14 @@ extension MRTRecord {
       let hasIdentifiers = entries.contains { $0.pathIdentifier != 0 }
       subtype = (prefix.address.isIPv4 ? 2 : 4) + (hasIdentifiers ? 6 : 0)
       (type, body) = (13, Self.rib(sequence, prefix, entries, hasIdentifiers))
-    case .message(let session, let octets):
-      (type, subtype, body) = (microseconds == nil ? 16 : 17, 4, session.octets + octets)
+    case .message(let session, let hasIdentifiers, let octets):
+      type = microseconds == nil ? 16 : 17
+      subtype = session.messageSubtype(hasPathIdentifiers: hasIdentifiers)
+      body = session.octets + octets
     case .stateChange(let session, let from, let to):
-      (type, subtype, body) = (microseconds == nil ? 16 : 17, 5, session.octets + from.octets + to.octets)
+      type = microseconds == nil ? 16 : 17
+      subtype = session.hasFourOctetAS ? 5 : 0
+      body = session.octets + from.octets + to.octets
     case .other: return []
     }
     let micro = type == 17 ? (microseconds ?? 0).octets : []
@@ -52,10 +56,36 @@ extension MRTRecord {
 }
 
 extension MRTRecord.Session {
+  /// RFC 6396 §4.4.2: AS numbers of two octets where the session's messages have such.
   fileprivate var octets: [UInt8] {
-    var octets = peerAS.octets + localAS.octets + interface.octets
-    octets += UInt16(peer.isIPv4 ? 1 : 2).octets + peer.networkBytes + local.networkBytes
+    var octets: [UInt8] = []
+    for number in [peerAS, localAS] {
+      octets += hasFourOctetAS ? number.octets : (UInt16(exactly: number) ?? OpenMessage.asTrans).octets
+    }
+    octets += interface.octets + UInt16(peer.isIPv4 ? 1 : 2).octets + peer.networkBytes + local.networkBytes
     return octets
+  }
+
+  /// RFC 6396 §4.4.2 and §4.4.3; RFC 8050 §3.
+  fileprivate func messageSubtype(hasPathIdentifiers: Bool) -> UInt16 {
+    (hasFourOctetAS ? 4 : 1) + (hasPathIdentifiers ? hasFourOctetAS ? 5 : 7 : 0)
+  }
+}
+
+extension MRTRecord {
+  /// Appends the record of a message that is at hand, header and all, without another copy of it.
+  public static func append(
+    _ message: UnsafeRawBufferPointer, of session: Session, hasPathIdentifiers: Bool = false, seconds: UInt32,
+    microseconds: UInt32, to octets: inout [UInt8]
+  ) {
+    let head = session.octets
+    octets.append(bigEndian: seconds)
+    octets.append(bigEndian: UInt16(17))
+    octets.append(bigEndian: session.messageSubtype(hasPathIdentifiers: hasPathIdentifiers))
+    octets.append(bigEndian: UInt32(4 + head.count + message.count))
+    octets.append(bigEndian: microseconds)
+    octets += head
+    octets.append(contentsOf: message)
   }
 }
 
@@ -69,43 +99,5 @@ extension PathAttributes {
     let address = nextHop.networkBytes
     return [AttributeFlags.optional.rawValue, AttributeType.mpReachNLRI.rawValue, UInt8(address.count + 1)]
       + [UInt8(address.count)] + address + Array(writer.bytes)
-  }
-}
-
-extension RIB {
-  /// The whole of the tables as a dump (RFC 6396 §4.3): the peers first, ourselves among them, then each destination.
-  ///
-  /// - Parameter timestamp: seconds since 1970, of every record and route: when a route came is not kept.
-  public func writeTableDump(timestamp: UInt32, view: String = "", _ write: ([UInt8]) -> Void) {
-    let all = peers.map {
-      MRTRecord.Peer(
-        identifier: IPv4Address(rawValue: $0.identifier), address: $0.address, autonomousSystem: $0.autonomousSystem)
-    }
-    let collector = IPv4Address(rawValue: peers[0].identifier)
-    write(MRTRecord(timestamp: timestamp, .peerIndexTable(collector: collector, view: view, all)).serialized)
-    var sequence: UInt32 = 0
-    dump(ipv4, timestamp, &sequence, write)
-    dump(ipv6, timestamp, &sequence, write)
-  }
-
-  private func dump<Bits>(
-    _ table: borrowing RouteTable<Bits>, _ timestamp: UInt32, _ sequence: inout UInt32, _ write: ([UInt8]) -> Void
-  ) {
-    var numbers: [Int] = []
-    table.trie.forEach(within: 0, 0) { number in
-      numbers.append(number)
-      return true
-    }
-    for number in numbers {
-      let entries = table.chain(number).map { path in
-        MRTRecord.Entry(
-          peer: path.peer.raw, originated: timestamp, pathIdentifier: path.identifier,
-          attributes: attributes.attributes(path.attributes))
-      }
-      guard !entries.isEmpty else { continue }
-      let (bits, length) = table.trie.prefix(number)
-      write(MRTRecord(timestamp: timestamp, .rib(sequence: sequence, IPPrefix(bits, length), entries)).serialized)
-      sequence &+= 1
-    }
   }
 }

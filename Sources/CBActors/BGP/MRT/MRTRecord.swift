@@ -13,8 +13,8 @@ public struct MRTRecord: Hashable, Sendable {
     case peerIndexTable(collector: IPv4Address, view: String, [Peer])
     /// What all of them had of a prefix (RFC 6396 §4.3.2, RFC 8050 §4).
     case rib(sequence: UInt32, IPPrefix, [Entry])
-    /// A BGP message (RFC 6396 §4.4.2, §4.4.3).
-    case message(Session, [UInt8])
+    /// A BGP message, header and all (RFC 6396 §4.4.2, §4.4.3, RFC 8050 §3).
+    case message(Session, hasPathIdentifiers: Bool = false, [UInt8])
     /// RFC 6396 §4.4.1: by the numbers of RFC 4271's states, Idle being 1.
     case stateChange(Session, from: UInt16, to: UInt16)
     /// Of a type that is not known.
@@ -54,6 +54,8 @@ public struct MRTRecord: Hashable, Sendable {
     public var interface: UInt16
     public var peer: IPAddress
     public var local: IPAddress
+    /// Of the messages' own AS numbers, too.
+    public var hasFourOctetAS = true
     public init(peerAS: UInt32, localAS: UInt32, interface: UInt16 = 0, peer: IPAddress, local: IPAddress) {
       self.peerAS = peerAS
       self.localAS = localAS
@@ -103,7 +105,10 @@ public struct MRTReader {
     case (13, 1): content = Self.peerIndexTable(&body)
     case (13, 2), (13, 4), (13, 8), (13, 10): content = Self.rib(&body, subtype)
     case (16, 0), (17, 0), (16, 5), (17, 5): content = Self.stateChange(&body, isWide: subtype == 5)
-    case (16, 1), (17, 1), (16, 4), (17, 4): content = Self.message(&body, isWide: subtype == 4)
+    case (16, 1), (17, 1), (16, 4), (17, 4):
+      content = Self.message(&body, isWide: subtype == 4, hasPathIdentifiers: false)
+    case (16, 8), (17, 8), (16, 9), (17, 9):
+      content = Self.message(&body, isWide: subtype == 9, hasPathIdentifiers: true)
     default: content = .other(type: type, subtype: subtype)
     }
     guard let content else { throw malformed("type \(type), subtype \(subtype): what is in it runs out") }
@@ -161,12 +166,17 @@ public struct MRTReader {
       let one = body.readBytes(family == 1 ? 4 : 16), let peer = IPAddress(networkBytes: one),
       let two = body.readBytes(family == 1 ? 4 : 16), let local = IPAddress(networkBytes: two)
     else { return nil }
-    return .init(peerAS: peerAS, localAS: localAS, interface: interface, peer: peer, local: local)
+    var session = MRTRecord.Session(
+      peerAS: peerAS, localAS: localAS, interface: interface, peer: peer, local: local)
+    session.hasFourOctetAS = isWide
+    return session
   }
 
-  private static func message(_ body: inout ByteReader, isWide: Bool) -> MRTRecord.Content? {
+  private static func message(
+    _ body: inout ByteReader, isWide: Bool, hasPathIdentifiers: Bool
+  ) -> MRTRecord.Content? {
     guard let session = session(&body, isWide: isWide) else { return nil }
-    return .message(session, Array(body.rest))
+    return .message(session, hasPathIdentifiers: hasPathIdentifiers, Array(body.rest))
   }
 
   private static func stateChange(_ body: inout ByteReader, isWide: Bool) -> MRTRecord.Content? {

@@ -5,11 +5,13 @@ import Wire
 /// A message that lies whole in what was received is handed out in place; one that is spread over several reads is
 /// gathered here first. Holds at most one message.
 public final class MessageStream {
-  /// One message; `body` is valid until the stream is used again.
+  /// One message; its octets are valid until the stream is used again.
   public struct Message {
     public let type: MessageType
+    /// The header and all.
+    public let octets: UnsafeRawBufferPointer
     /// What follows the header.
-    public let body: UnsafeRawBufferPointer
+    public var body: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: octets[MessageHeader.length...]) }
   }
 
   /// The beginning of a message whose rest has not come, in memory that never moves.
@@ -37,8 +39,7 @@ public final class MessageStream {
       return nil
     }
     defer { bytes = UnsafeRawBufferPointer(rebasing: bytes[header.messageLength...]) }
-    return Message(
-      type: header.type, body: UnsafeRawBufferPointer(rebasing: bytes[MessageHeader.length..<header.messageLength]))
+    return Message(type: header.type, octets: UnsafeRawBufferPointer(rebasing: bytes[..<header.messageLength]))
   }
 
   private func completeGathered(
@@ -51,9 +52,7 @@ public final class MessageStream {
     gather(&bytes, upTo: header.messageLength - count)
     guard count == header.messageLength else { return nil }
     count = 0
-    return Message(
-      type: header.type,
-      body: UnsafeRawBufferPointer(rebasing: gathered[MessageHeader.length..<header.messageLength]))
+    return Message(type: header.type, octets: UnsafeRawBufferPointer(rebasing: gathered[..<header.messageLength]))
   }
 
   /// Moves up to so many octets from the front of `bytes` into the gathered ones, which are less than a message.

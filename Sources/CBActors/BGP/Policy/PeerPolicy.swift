@@ -16,6 +16,9 @@ public struct PeerPolicy: Hashable, Sendable {
   /// been applied.
   public static let missing = Policy("no policy for an external peer (RFC 8212)", [])
 
+  /// Takes whatever comes, by the word of a policy.
+  static let all = Policy("all", [], otherwise: .permit)
+
   /// With what is missing denied, as RFC 8212 has it for external peers.
   public var denyingByDefault: PeerPolicy {
     PeerPolicy(incoming: incoming ?? Self.missing, outgoing: outgoing ?? Self.missing)

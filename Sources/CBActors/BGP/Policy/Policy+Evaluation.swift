@@ -52,11 +52,13 @@ extension Policy.Change {
     case .origin(let origin): route.attributes.origin = origin
     case .nextHopSelf:
       route.attributes.nextHop = nil
+      route.attributes.linkLocalNextHop = nil
       decision.setsNextHop = true
     case .nextHop(let address):
       // One of the other family cannot be what is meant.
       guard address.isIPv4 == route.prefix.address.isIPv4 else { return }
       route.attributes.nextHop = address
+      route.attributes.linkLocalNextHop = nil
       decision.setsNextHop = true
     case .prepend(let number, let count): for _ in 0..<max(0, count) { route.attributes.asPath.prepend(number) }
     case .addCommunities(let communities): for community in communities { route.attributes.add(community) }

@@ -68,9 +68,27 @@ public struct Policy: Hashable, Sendable {
 
   /// Whether two routes of the same attributes may fare differently.
   public var dependsOnPrefix: Bool { rules.contains { $0.conditions.contains(where: \.dependsOnPrefix) } }
+
+  /// Whether a route may fare differently when the payloads to validate origins by change.
+  public var dependsOnOrigins: Bool { rules.contains { $0.conditions.contains(where: \.dependsOnOrigins) } }
+
+  /// It denies whatever comes.
+  public var deniesAll: Bool { rules.isEmpty && otherwise == .deny }
+
+  /// Whether the rules that have held have nothing to change.
+  func changesNothing(_ matched: [Int]) -> Bool { matched.allSatisfy { rules[$0].changes.isEmpty } }
 }
 
 extension Policy.Condition {
+  fileprivate var dependsOnOrigins: Bool {
+    switch self {
+    case .originValidity: true
+    case .not(let other): other.dependsOnOrigins
+    case .all(let others): others.contains(where: \.dependsOnOrigins)
+    default: false
+    }
+  }
+
   fileprivate var dependsOnPrefix: Bool {
     switch self {
     case .prefix, .originValidity: true

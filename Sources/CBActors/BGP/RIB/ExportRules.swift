@@ -44,8 +44,11 @@ public struct ExportRules: Hashable, Sendable {
     let isLearnedInside = source.isInternal && !source.isLocal
     if isInternal, isLearnedInside { return .learnedInside }
     let communities = summary.wellKnownCommunities
-    if communities.contains(.noAdvertise) { return .noAdvertise }
-    if !isInternal, !communities.isDisjoint(with: [.noExport, .noExportSubconfed]) { return .noExport }
+    // RFC 1997 says this of routes that were received. On one of our own, it is for the peer to heed.
+    if !source.isLocal {
+      if communities.contains(.noAdvertise) { return .noAdvertise }
+      if !isInternal, !communities.isDisjoint(with: [.noExport, .noExportSubconfed]) { return .noExport }
+    }
     // RFC 9494 §4.3: not to a peer that does not know how little such a route is worth.
     if communities.contains(.longLivedStale), !keepsLongLivedStale { return .longLivedStale }
     // RFC 9234 §5: what is for customers only goes to no provider, peer or route server.
@@ -62,10 +65,12 @@ public struct ExportRules: Hashable, Sendable {
     family: AddressFamily, policy: PolicyDecision? = nil, to writer: inout AttributeWriter
   ) -> AttributeSummary? {
     writer.removeAll()
-    // RFC 4271 §5.1.3: to an internal peer a learned next hop is passed on, to others our own is given. Third-party
-    // next hops are never used.
-    let passesNextHop = policy?.setsNextHop ?? false || isInternal && !source.isLocal
-    let nextHop = family.isFlowspec ? nil : (passesNextHop ? summary.nextHop : nil) ?? ownNextHop(for: family)
+    // RFC 4271 §5.1.3: to an internal peer a learned next hop is passed on, to others our own is given, but for routes of
+    // our own that name one. Other third-party next hops are never used.
+    let passesNextHop = policy?.setsNextHop ?? false || isInternal || source.isLocal
+    // RFC 2545 §3: a link-local one means nothing beyond its link.
+    let passedOn = passesNextHop && summary.nextHop?.isLinkLocal == false ? summary.nextHop : nil
+    let nextHop = family.isFlowspec ? nil : passedOn ?? ownNextHop(for: family)
     guard nextHop != nil || family.isFlowspec else { return nil }
     var result = AttributeSummary()
     result.nextHop = nextHop

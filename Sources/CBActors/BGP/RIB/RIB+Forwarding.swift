@@ -41,7 +41,15 @@ extension RIB {
     public var prefix: IPPrefix
     /// That of the best route first, then those of routes as good but for the last steps of the decision. Empty where
     /// there is no route, or where it is our own.
-    public var nextHops: [IPAddress]
+    public var nextHops: [Hop]
+
+    public struct Hop: Hashable, Sendable {
+      public var address: IPAddress
+      /// The same router's on the link that it shares with us; nil where it has told none, or only this.
+      public var linkLocal: IPv6Address?
+      /// Whose route it is of: a link-local address is on the peer's link.
+      public var peer: PeerID
+    }
   }
 
   /// Begins to tell of all destinations, and of each again when its ways change.
@@ -80,10 +88,15 @@ extension RouteTable {
     guard let number = forwarding?.next() else { return nil }
     destinations[number].holders -= 1
     let (bits, length) = trie.prefix(number)
-    var hops: [IPAddress] = []
+    var hops: [RIB.Forwarding.Hop] = []
     for path in equals(number, table, peers) where hops.count < max(1, paths) {
-      guard path.peer != .local, let hop = table.summary(path.attributes).nextHop else { break }
-      if !hops.contains(hop) { hops.append(hop) }
+      let summary = table.summary(path.attributes)
+      guard path.peer != .local, let address = summary.nextHop else { break }
+      // RFC 4291 §2.5.6: between prefix and interface identifier there are zeros.
+      let linkLocal =
+        summary.linkLocalNextHop == 0 ? nil : IPv6Address(high: 0xfe80 << 48, low: summary.linkLocalNextHop)
+      let isKnown = hops.contains { $0.address == address && (!address.isLinkLocal || $0.peer == path.peer) }
+      if !isKnown { hops.append(.init(address: address, linkLocal: linkLocal, peer: path.peer)) }
     }
     reclaim(number)
     return RIB.Forwarding(prefix: IPPrefix(bits, length), nextHops: hops)

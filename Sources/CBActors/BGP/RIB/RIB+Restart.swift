@@ -19,7 +19,9 @@ extension RIB {
 
   /// When to call ``handleTimeout(now:)``.
   public var deadline: Instant {
-    min(stale.map(\.deadline).min() ?? .distantFuture, deferral?.deadline ?? .distantFuture)
+    min(
+      stale.map(\.deadline).min() ?? .distantFuture, deferral?.deadline ?? .distantFuture,
+      firstRoutes?.deadline ?? .distantFuture)
   }
 
   /// Ends what has waited long enough.
@@ -30,6 +32,7 @@ extension RIB {
       }
     }
     if deferral?.isOver(now: now) == true { deferral = nil }
+    if firstRoutes?.isOver(now: now) == true { firstRoutes = nil }
   }
 
   mutating func perform(_ action: StaleRoutes.Action, of peer: PeerID) {
@@ -39,7 +42,7 @@ extension RIB {
       let removed =
         family == .ipv4Unicast
         ? ipv4.makeLongLived(peer, &attributes, peers) : ipv6.makeLongLived(peer, &attributes, peers)
-      peers[peer.index].pathCount -= removed
+      peers[peer.index].add(removed)
     }
   }
 
@@ -48,6 +51,8 @@ extension RIB {
     if let action = stale[peer.index].endOfRIB(family) { perform(action, of: peer) }
     deferral?.endOfRIB(family, from: peer)
     if deferral?.isComplete == true { deferral = nil }
+    firstRoutes?.endOfRIB(family, from: peer)
+    if firstRoutes?.isComplete == true { firstRoutes = nil }
   }
 
   // MARK: Restarting speaker
@@ -65,16 +70,26 @@ extension RIB {
     if deferral?.isComplete == true { deferral = nil }
   }
 
+  /// What an earlier run has left in a forwarding plane is to stay until all of these peers have sent their End-of-RIB, or
+  /// the deadline is there: see ``hasFirstRoutes``. One that never sends any is waited for, as its routes would be missed.
+  public mutating func awaitFirstRoutes(of peers: [PeerID], until deadline: Instant) {
+    let waiting = SelectionDeferral(peers: peers, ownRoutes: false, excuses: false, until: deadline)
+    firstRoutes = waiting.isComplete ? nil : waiting
+  }
+
+  /// The forwarding plane has been told all that it is to have.
+  public var hasFirstRoutes: Bool { firstRoutes == nil && deferral == nil && !hasForwarding }
+
   /// Whether the choice of routes is still put off, and not to be acted on.
   public var isDeferringSelection: Bool { deferral != nil }
 }
 
 extension RouteTable {
-  /// A peer's stale routes become those of the last resort (RFC 9494 §4.3); those that do not want to are removed. How
-  /// many.
+  /// A peer's stale routes become those of the last resort (RFC 9494 §4.3); those that do not want to are removed, and
+  /// those that policy has denied.
   mutating func makeLongLived(
     _ peer: PeerID, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
-  ) -> Int {
+  ) -> RouteCounts {
     var marked: [AttributeTable.ID: AttributeTable.ID] = [:]
     var writer = AttributeWriter()
     for number in 0..<trie.numberLimit {

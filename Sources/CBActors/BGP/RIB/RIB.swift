@@ -13,21 +13,17 @@ public struct RIB: ~Copyable {
   var flows6 = FlowspecTable(.ipv6Flowspec)
   var peers: ContiguousArray<PeerState> = []
   /// By peer.
-  private(set) var policies: [PeerPolicy] = [PeerPolicy()]
-  /// To validate origins by (RFC 6811), for policies that ask. What was taken is not judged anew: the caller asks those
-  /// peers for a refresh.
-  public var origins = OriginTable() {
-    didSet {
-      for sender in sendings {
-        sender?.ipv4.origins = origins
-        sender?.ipv6.origins = origins
-      }
-    }
-  }
+  var policies: [PeerPolicy] = [PeerPolicy()]
+  /// To validate origins by (RFC 6811), for policies that ask.
+  public internal(set) var origins = OriginTable()
+  /// Routes that are to be judged anew.
+  var reviews = PolicyReviews()
   /// By peer: routes that have outlived their session.
   var stale: [StaleRoutes] = [StaleRoutes()]
   /// While this speaker is restarting.
   var deferral: SelectionDeferral?
+  /// While peers have yet to tell what the forwarding plane is to have.
+  var firstRoutes: SelectionDeferral?
   /// By peer and family.
   var sendings: [Sender?] = [nil]
   var writer = AttributeWriter()
@@ -83,6 +79,7 @@ public struct RIB: ~Copyable {
     for action in stale[peer.index].sessionUp(parameters) { perform(action, of: peer) }
     deferral?.sessionUp(peer, parameters)
     if deferral?.isComplete == true { deferral = nil }
+    firstRoutes?.sessionUp(peer, parameters)
     var rules = rules
     rules.keepsLongLivedStale = !parameters.peerLongLived.isEmpty
     sendings[peer.index] = Sender(rules, policies[peer.index].outgoing, origins, parameters)
@@ -90,19 +87,6 @@ public struct RIB: ~Copyable {
     if parameters.families.contains(.ipv6Unicast) { ipv6.openOutput(peer) }
     if parameters.families.contains(.ipv4Flowspec) { flows4.outputs[peer] = .init() }
     if parameters.families.contains(.ipv6Flowspec) { flows6.outputs[peer] = .init() }
-  }
-
-  /// Another policy for a peer. What the peer has been told is put right; what it has told us is not: it was not kept as it
-  /// came, so that the caller asks the peer for a refresh.
-  public mutating func setPolicy(_ policy: PeerPolicy, for peer: PeerID) {
-    policies[peer.index] = policy
-    guard let sender = sendings[peer.index] else { return }
-    sender.ipv4.policy = policy.outgoing
-    sender.ipv6.policy = policy.outgoing
-    sender.ipv4.cache.removeAll(&attributes)
-    sender.ipv6.cache.removeAll(&attributes)
-    ipv4.revisitOutput(peer)
-    ipv6.revisitOutput(peer)
   }
 
   /// A session has ended: the peer's routes are gone, and it knows none of ours. See
@@ -125,14 +109,15 @@ public struct RIB: ~Copyable {
     }
     sendings[peer.index] = nil
     deferral?.sessionDown(peer)
+    firstRoutes?.sessionDown(peer)
   }
 
   mutating func removeAll(of peer: PeerID, onlyStale: Bool, families: AddressFamilies) {
     if families.contains(.ipv4Unicast) {
-      peers[peer.index].pathCount -= ipv4.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale }
+      peers[peer.index].add(ipv4.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale })
     }
     if families.contains(.ipv6Unicast) {
-      peers[peer.index].pathCount -= ipv6.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale }
+      peers[peer.index].add(ipv6.withdrawAll(from: peer, &attributes, peers) { !onlyStale || $0.isStale })
     }
     if families.contains(.ipv4Flowspec) {
       peers[peer.index].pathCount -= flows4.withdrawAll(from: peer, onlyStale: onlyStale, &attributes)
@@ -168,7 +153,8 @@ public struct RIB: ~Copyable {
       advertise(update, reachable, update.mpNextHop, &reader, isMultiprotocol: true, from: peer)
     }
     if let family = update.endOfRIB { noteEndOfRIB(family, from: peer) }
-    if let maximum = peers[peer.index].maximumPrefixes, peers[peer.index].pathCount > maximum {
+    let state = peers[peer.index]
+    if let maximum = state.maximumPrefixes, state.pathCount + state.deniedCount > maximum {
       return .tooManyPrefixes
     }
     return .applied
@@ -186,6 +172,7 @@ public struct RIB: ~Copyable {
     }
     var summary = update.summary
     summary.nextHop = nextHop
+    if isMultiprotocol { summary.linkLocalNextHop = update.mpLinkLocalNextHop?.low ?? 0 }
     let id = reader.withCanonicalAttributes(of: update, isMultiprotocol: isMultiprotocol) {
       attributes.intern($0, summary)
     }
@@ -199,35 +186,6 @@ public struct RIB: ~Copyable {
     attributes.release(id)
   }
 
-  /// Takes routes in as a policy wants them.
-  private mutating func announce(_ nlri: NLRI, _ id: AttributeTable.ID, from peer: PeerID, by policy: Policy) {
-    var route = PolicyRoute(
-      IPPrefix(UInt32(0), 0), attributes.attributes(id), peerAS: peers[peer.index].autonomousSystem)
-    let nextHop = route.attributes.nextHop
-    // Where the same rules hold, the same comes of it.
-    var known: [[Int]: AttributeTable.ID] = [:]
-    nlri.forEachPrefix { prefix, identifier in
-      route.prefix = prefix
-      route.validity = origins.validity(
-        of: prefix, origin: route.attributes.asPath.origin(localAS: peers[0].autonomousSystem))
-      var decision = policy.evaluate(route)
-      guard decision.verdict == .permit else { return withdraw(prefix, identifier, from: peer) }
-      let changed: AttributeTable.ID
-      if let id = known[decision.matched] {
-        changed = id
-      } else {
-        // Our own address is no way to where the peer leads.
-        decision.attributes.nextHop = decision.attributes.nextHop ?? nextHop
-        decision.attributes.write(to: &writer, for: nlri.family)
-        changed = writer.bytes.withUnsafeBytes { attributes.intern($0, decision.attributes.summary) }
-        known[decision.matched] = changed
-      }
-      attributes.retain(changed)
-      announce(prefix, identifier, changed, from: peer)
-    }
-    for id in known.values { attributes.release(id) }
-  }
-
   /// One route. Takes over one hold on `id`.
   private mutating func announce(
     _ prefix: IPPrefix, _ identifier: UInt32, _ id: AttributeTable.ID, from peer: PeerID
@@ -239,17 +197,17 @@ public struct RIB: ~Copyable {
         ipv4.announce(four.rawValue, length, identifier: identifier, from: peer, id, &attributes, peers)
       case .v6(let six): ipv6.announce(six.bits, length, identifier: identifier, from: peer, id, &attributes, peers)
       }
-    if change == .added { peers[peer.index].pathCount += 1 }
+    peers[peer.index].add(RouteCounts(change))
   }
 
-  private mutating func withdraw(_ prefix: IPPrefix, _ identifier: UInt32, from peer: PeerID) {
+  mutating func withdraw(_ prefix: IPPrefix, _ identifier: UInt32, from peer: PeerID) {
     let length = UInt8(prefix.length)
     let change =
       switch prefix.address {
       case .v4(let four): ipv4.withdraw(four.rawValue, length, identifier: identifier, from: peer, &attributes, peers)
       case .v6(let six): ipv6.withdraw(six.bits, length, identifier: identifier, from: peer, &attributes, peers)
       }
-    if change == .removed { peers[peer.index].pathCount -= 1 }
+    peers[peer.index].add(RouteCounts(change))
   }
 
   /// RFC 9234 §5: a route for customers only, from a customer, from a client of ours, or from a peer that is not who
@@ -290,28 +248,26 @@ public struct RIB: ~Copyable {
     peers[peer.index].pathCount += added
   }
 
-  private mutating func withdraw(_ nlri: NLRI, from peer: PeerID) {
+  mutating func withdraw(_ nlri: NLRI, from peer: PeerID) {
     guard !nlri.isEmpty else { return }
     if let rules = nlri.flows { return withdraw(rules, from: peer) }
-    var removed = 0
+    var counts = RouteCounts()
     if nlri.family == .ipv4Unicast {
       nlri.forEachGroup(UInt32.self) { keys, identifiers in
         ipv4.approach(keys)
-        for (key, identifier) in zip(keys, identifiers)
-        where ipv4.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers) == .removed {
-          removed += 1
+        for (key, identifier) in zip(keys, identifiers) {
+          counts.note(ipv4.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers))
         }
       }
     } else {
       nlri.forEachGroup(UInt128.self) { keys, identifiers in
         ipv6.approach(keys)
-        for (key, identifier) in zip(keys, identifiers)
-        where ipv6.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers) == .removed {
-          removed += 1
+        for (key, identifier) in zip(keys, identifiers) {
+          counts.note(ipv6.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers))
         }
       }
     }
-    peers[peer.index].pathCount -= removed
+    peers[peer.index].add(counts)
   }
 
   /// Announces a prefix of our own, or changes the attributes of one (RFC 4271 §9.4).

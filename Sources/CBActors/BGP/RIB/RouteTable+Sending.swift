@@ -327,11 +327,18 @@ struct UpdateWriter {
     buffer.storeBytes(of: UInt16(truncatingIfNeeded: count - at - 2).bigEndian, toByteOffset: at, as: UInt16.self)
   }
 
-  /// A prefix as NLRI (RFC 4271 §4.3). False, and nothing written, where it does not fit with `reserving` octets behind.
+  /// A prefix as NLRI (RFC 4271 §4.3), behind its path identifier where it has one (RFC 7911 §3). False, and nothing
+  /// written, where it does not fit with `reserving` octets behind.
   @inline(__always)
-  mutating func append<Bits: PrefixBits>(_ bits: Bits, _ length: UInt8, reserving: Int) -> Bool {
+  mutating func append<Bits: PrefixBits>(
+    _ bits: Bits, _ length: UInt8, identifier: UInt32? = nil, reserving: Int
+  ) -> Bool {
     let octets = (Int(length) + 7) / 8
-    guard limit - count - reserving >= 1 + octets else { return false }
+    guard limit - count - reserving >= 1 + octets + (identifier == nil ? 0 : 4) else { return false }
+    if let identifier {
+      buffer.storeBytes(of: identifier.bigEndian, toByteOffset: count, as: UInt32.self)
+      count += 4
+    }
     buffer[count] = length
     for index in 0..<octets {
       buffer[count + 1 + index] = UInt8(truncatingIfNeeded: bits >> Bits(Bits.bitWidth - 8 - 8 * index))

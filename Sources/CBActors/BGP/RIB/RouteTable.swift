@@ -25,7 +25,7 @@ struct RouteDestination {
 }
 
 /// What became of a peer's route to a destination.
-enum RouteChange { case added, replaced, unchanged, removed, absent }
+enum RouteChange { case added, replaced, unchanged, removed, removedDenied, absent }
 
 /// The routes of one family: the Adj-RIBs-In of all peers and the Loc-RIB in one (RFC 4271 §3.2).
 ///
@@ -35,8 +35,13 @@ struct RouteTable<Bits: PrefixBits> {
   let family: AddressFamily
   private(set) var trie = PrefixTrie<Bits>()
   var destinations: ContiguousArray<RouteDestination> = []
-  private(set) var paths: ContiguousArray<RoutePath> = []
+  var paths: ContiguousArray<RoutePath> = []
   private var freePaths: ContiguousArray<UInt32> = []
+  /// By destination: the head of a chain of paths that policy has denied. Empty until there is one.
+  var denied: ContiguousArray<UInt32> = []
+  var deniedCount = 0
+  /// By path: the attributes as they came, where policy has changed them. Empty until it has.
+  var originals: ContiguousArray<AttributeTable.ID> = []
   private var decision = DecisionProcess()
   /// Of no meaning: what was only looked at is not looked at in vain.
   private var nearness: UInt32 = 0
@@ -47,7 +52,8 @@ struct RouteTable<Bits: PrefixBits> {
 
   init(_ family: AddressFamily) { self.family = family }
 
-  var pathCount: Int { paths.count - freePaths.count }
+  /// Without those that policy has denied.
+  var pathCount: Int { paths.count - freePaths.count - deniedCount }
 
   func number(_ bits: Bits, _ length: UInt8) -> Int? { trie.number(bits, length) }
 
@@ -81,6 +87,12 @@ struct RouteTable<Bits: PrefixBits> {
     _ bits: Bits, _ length: UInt8, identifier: UInt32, from peer: PeerID, _ attributes: AttributeTable.ID,
     _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
   ) -> RouteChange {
+    announce(newNumber(bits, length), identifier: identifier, from: peer, attributes, &table, peers)
+  }
+
+  /// The number of a destination, given now if it has none.
+  @inline(__always)
+  mutating func newNumber(_ bits: Bits, _ length: UInt8) -> Int {
     let (number, isNew) = trie.insert(bits, length)
     if isNew {
       if number == destinations.count {
@@ -89,6 +101,14 @@ struct RouteTable<Bits: PrefixBits> {
         destinations[number] = RouteDestination()
       }
     }
+    return number
+  }
+
+  @inline(__always)
+  mutating func announce(
+    _ number: Int, identifier: UInt32, from peer: PeerID, _ attributes: AttributeTable.ID,
+    _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> RouteChange {
     let best = destinations[number].first
     var at = best
     while at != noPath, paths[Int(at)].peer != peer || paths[Int(at)].identifier != identifier {
@@ -129,27 +149,34 @@ struct RouteTable<Bits: PrefixBits> {
     _ peers: ContiguousArray<PeerState>
   ) -> RouteChange {
     guard let number = trie.number(bits, length) else { return .absent }
-    return removePaths(number, &table, peers) { $0.peer == peer && $0.identifier == identifier } > 0
-      ? .removed : .absent
+    if removePaths(number, &table, peers, where: { $0.peer == peer && $0.identifier == identifier }) > 0 {
+      return .removed
+    }
+    guard !denied.isEmpty else { return .absent }
+    return removeDenied(number, &table) { $0.peer == peer && $0.identifier == identifier } > 0
+      ? .removedDenied : .absent
   }
 
-  /// Takes those routes of a peer out that a condition holds for; how many there were.
+  /// Takes those routes of a peer out that a condition holds for, also of those that policy has denied.
   mutating func withdrawAll(
     from peer: PeerID, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>,
     where matches: (RoutePath) -> Bool
-  ) -> Int {
-    var removed = 0
+  ) -> RouteCounts {
+    var counts = RouteCounts()
     for number in 0..<trie.numberLimit where destinations[number].first != noPath {
-      removed += removePaths(number, &table, peers) { $0.peer == peer && matches($0) }
+      counts.accepted -= removePaths(number, &table, peers) { $0.peer == peer && matches($0) }
     }
-    return removed
+    for number in denied.indices where denied[number] != noPath {
+      counts.denied -= removeDenied(number, &table) { $0.peer == peer && matches($0) }
+    }
+    return counts
   }
 
   mutating func markStale(_ peer: PeerID) {
     for index in paths.indices where paths[index].peer == peer { paths[index].isStale = true }
   }
 
-  private mutating func removePaths(
+  mutating func removePaths(
     _ number: Int, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>,
     where matches: (RoutePath) -> Bool
   ) -> Int {
@@ -165,10 +192,7 @@ struct RouteTable<Bits: PrefixBits> {
         } else {
           paths[Int(previous)].next = path.next
         }
-        table.release(path.attributes)
-        paths[Int(at)].attributes = .none
-        paths[Int(at)].peer = .nobody
-        freePaths.append(at)
+        free(at, &table)
         removed += 1
       } else {
         previous = at
@@ -182,13 +206,24 @@ struct RouteTable<Bits: PrefixBits> {
     return removed
   }
 
-  private mutating func add(_ path: RoutePath) -> UInt32 {
+  mutating func add(_ path: RoutePath) -> UInt32 {
     if let index = freePaths.popLast() {
       paths[Int(index)] = path
       return index
     }
     paths.append(path)
     return UInt32(paths.count - 1)
+  }
+
+  /// Lets go of a path that is in no chain any more.
+  mutating func free(_ at: UInt32, _ table: inout AttributeTable) {
+    table.release(paths[Int(at)].attributes)
+    paths[Int(at)].attributes = .none
+    paths[Int(at)].peer = .nobody
+    freePaths.append(at)
+    guard Int(at) < originals.count else { return }
+    table.release(originals[Int(at)])
+    originals[Int(at)] = .none
   }
 
   // MARK: The decision
@@ -264,11 +299,11 @@ struct RouteTable<Bits: PrefixBits> {
     return [best] + decision.equals.filter { $0 != first }.map { paths[Int($0)] }
   }
 
-  /// The paths of a destination, best first; those among them that only the last steps of the decision put behind; and
-  /// the step at which each loses against the best alone, which has none.
+  /// Of the paths of a destination, best first: those that only the last steps of the decision put behind, and the step at
+  /// which each loses against the best alone, which has none.
   mutating func explain(
     _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
-  ) -> (chain: [RoutePath], equals: Set<Int>, losses: [DecisionStep?]) {
+  ) -> (equals: Set<Int>, losses: [DecisionStep?]) {
     var indices: [UInt32] = []
     var at = destinations[number].first
     while at != noPath {
@@ -288,9 +323,7 @@ struct RouteTable<Bits: PrefixBits> {
       }
       losses.append(index == indices[0] ? nil : decision.decide()?.step)
     }
-    return (
-      indices.map { paths[Int($0)] }, Set(indices.indices.filter { equals.contains(indices[$0]) }), losses
-    )
+    return (Set(indices.indices.filter { equals.contains(indices[$0]) }), losses)
   }
 
   // MARK: Routes out

@@ -19,14 +19,34 @@ public struct RTRSession {
     case failed(String)
   }
 
-  private enum Phase { case idle, connecting, waiting, receiving, synchronized }
+  public enum Phase: String, Hashable, Sendable {
+    /// The cache is not wanted.
+    case stopped
+    /// There is no connection, until it is tried again.
+    case idle
+    case connecting
+    /// For the answer to a question.
+    case waiting
+    case receiving
+    /// All that the cache has is here.
+    case synchronized
+  }
 
   public private(set) var origins = OriginTable()
-  private var phase = Phase.idle
+  /// The prefixes of payloads that have come or gone with the last change; nil for any.
+  public private(set) var changedPrefixes: [IPPrefix]?
+  public private(set) var phase = Phase.stopped
   /// Ours falls to the cache's once, and is then fixed for the connection.
-  private var version: UInt8 = 1
+  public private(set) var version: UInt8 = 1
   private var isVersionFixed = false
-  private var state: (session: UInt16, serial: UInt32)?
+  private var hasAnswered = false
+  /// The cache's session and serial number that ``origins`` is of; nil while there is nothing.
+  public private(set) var state: (session: UInt16, serial: UInt32)?
+  /// When the last End of Data came.
+  public private(set) var updated: Instant?
+  /// How long a cache is left alone that cannot be reached or has no data, and how long it may keep silent when asked,
+  /// where that is shorter than its own Retry Interval.
+  public var patience: Interval?
   private var timing = RTRMessage.Timing.usual
   /// What has come since the Cache Response, in its order.
   private var changes: [(ROAPayload, isAnnounced: Bool)] = []
@@ -35,25 +55,41 @@ public struct RTRSession {
   private var events: [Event] = []
   private var gathered: [UInt8] = []
   private var nextAttempt = Instant.distantFuture
-  private var expiry = Instant.distantFuture
+  /// When ``origins`` counts no more, unless the cache is heard of before (RFC 8210 §6).
+  public private(set) var expiry = Instant.distantFuture
 
   public init() {}
 
   public var isSynchronized: Bool { phase == .synchronized }
+  /// The cache has said all that it has since it was connected, and would tell of changes.
+  public var isCurrent: Bool { hasAnswered && hasConnection }
+  private var hasConnection: Bool { phase == .waiting || phase == .receiving || phase == .synchronized }
   /// When to call ``handleTimeout(now:)``.
   public var deadline: Instant { min(nextAttempt, expiry) }
   public mutating func nextEvent() -> Event? { events.isEmpty ? nil : events.removeFirst() }
 
   public mutating func start(now: Instant) {
-    guard phase == .idle else { return }
+    guard phase == .stopped else { return }
     connect()
   }
+
+  /// Has nothing more to do with the cache, and forgets what it has said.
+  public mutating func stop() {
+    let patience = patience
+    let isConnected = phase == .connecting || hasConnection
+    self = RTRSession()
+    self.patience = patience
+    if isConnected { events.append(.close) }
+  }
+
+  private var retryTime: Interval { min(.seconds(Int64(timing.retry)), patience ?? .infinite) }
 
   private mutating func connect() {
     phase = .connecting
     nextAttempt = .distantFuture
     gathered = []
     isVersionFixed = false
+    hasAnswered = false
     events.append(.connect)
   }
 
@@ -64,9 +100,9 @@ public struct RTRSession {
 
   /// The connection could not be opened, failed, or was closed.
   public mutating func disconnected(now: Instant) {
-    guard phase != .idle else { return }
+    guard phase == .connecting || hasConnection else { return }
     phase = .idle
-    nextAttempt = now + .seconds(Int64(timing.retry))
+    nextAttempt = now + retryTime
   }
 
   public mutating func handleTimeout(now: Instant) {
@@ -74,6 +110,7 @@ public struct RTRSession {
       expiry = .distantFuture
       state = nil
       origins = OriginTable()
+      changedPrefixes = nil
       events.append(.expired)
     }
     guard nextAttempt <= now else { return }
@@ -82,7 +119,7 @@ public struct RTRSession {
     case .idle: connect()
     case .synchronized: query(now: now)
     case .waiting, .receiving: fail("the cache does not answer", now: now)
-    case .connecting: break
+    case .connecting, .stopped: break
     }
   }
 
@@ -90,7 +127,7 @@ public struct RTRSession {
     phase = .waiting
     changes = []
     replacesAll = state == nil
-    nextAttempt = now + .seconds(Int64(timing.retry))
+    nextAttempt = now + retryTime
     let query = state.map { RTRMessage.serialQuery(session: $0.session, serial: $0.serial) } ?? .resetQuery
     events.append(.send(query.serialized(version: version)))
   }
@@ -98,13 +135,14 @@ public struct RTRSession {
   // MARK: Receiving
 
   public mutating func receive(_ bytes: UnsafeRawBufferPointer, now: Instant) {
-    guard phase != .idle, phase != .connecting else { return }
+    guard hasConnection else { return }
     gathered += bytes
     let whole = gathered
     gathered = []
     let taken = whole.withUnsafeBytes { receiveAll($0, now: now) }
     // Behind an error nothing counts.
     if phase != .idle { gathered = Array(whole[taken...]) }
+    if phase == .receiving { nextAttempt = now + retryTime }
   }
 
   /// Octets of the PDUs that were taken.
@@ -166,6 +204,8 @@ public struct RTRSession {
       guard phase == .receiving else { throw .init(code: .invalidRequest, reason: "an end without a beginning") }
       try commit()
       state = (session, serial)
+      updated = now
+      hasAnswered = true
       timing = Self.bounded(times ?? .usual)
       phase = .synchronized
       nextAttempt = now + .seconds(Int64(timing.refresh))
@@ -203,6 +243,7 @@ public struct RTRSession {
       }
     }
     if replacesAll { counts.withdrawn = origins.count }
+    changedPrefixes = replacesAll ? nil : changes.map(\.0.prefix)
     changes = []
     origins = next
     if counts != (0, 0) { events.append(.changed(announced: counts.announced, withdrawn: counts.withdrawn)) }
@@ -214,7 +255,7 @@ public struct RTRSession {
     phase = .idle
     gathered = []
     changes = []
-    nextAttempt = isSoon ? now : now + .seconds(Int64(timing.retry))
+    nextAttempt = isSoon ? now : now + retryTime
   }
 
   /// RFC 8210 §6 bounds each; the data must not expire before it would be asked for anew.

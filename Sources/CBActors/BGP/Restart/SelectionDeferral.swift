@@ -8,10 +8,13 @@ struct SelectionDeferral {
   private var peers: Set<PeerID>
   private var families: [PeerID: AddressFamilies] = [:]
   private var awaitsOwnRoutes: Bool
+  private let excuses: Bool
 
-  init(peers: some Sequence<PeerID>, ownRoutes: Bool, until deadline: Instant) {
+  /// - Parameter excuses: takes out the peers that may never send an End-of-RIB, or that wait themselves.
+  init(peers: some Sequence<PeerID>, ownRoutes: Bool, excuses: Bool = true, until deadline: Instant) {
     self.peers = Set(peers)
     awaitsOwnRoutes = ownRoutes
+    self.excuses = excuses
     self.deadline = deadline
   }
 
@@ -22,7 +25,7 @@ struct SelectionDeferral {
     guard peers.contains(peer) else { return }
     // RFC 4724 §4.1 takes out those that have the Restart State bit set, which wait themselves, and those without the
     // capability, whose End-of-RIB may never come. Of the others, only families that the session has.
-    guard let restart = parameters.peerGracefulRestart, !restart.hasRestarted else {
+    if excuses, parameters.peerGracefulRestart?.hasRestarted ?? true {
       peers.remove(peer)
       return
     }

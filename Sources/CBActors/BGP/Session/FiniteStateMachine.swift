@@ -160,7 +160,8 @@ public struct FiniteStateMachine {
   }
 
   private mutating func restartKeepalive(_ now: Instant) {
-    timers.keepalive = holdTime == .zero ? .distantFuture : now + jittered(holdTime / 3)
+    // RFC 4271 §4.4: "KEEPALIVE messages MUST NOT be sent more frequently than one per second."
+    timers.keepalive = holdTime == .zero ? .distantFuture : now + max(.seconds(1), jittered(holdTime / 3))
   }
 
   private mutating func restartHold(_ now: Instant) {
@@ -422,6 +423,20 @@ extension FiniteStateMachine.Event {
     // A second connection is tracked by a machine of its own.
     case .tcpCRAcked, .tcpConnectionConfirmed: state != .connect && state != .active
     default: false
+    }
+  }
+}
+
+extension FiniteStateMachine.State {
+  /// As dumps number the states (RFC 6396 §4.4.1).
+  public var number: UInt16 {
+    switch self {
+    case .idle: 1
+    case .connect: 2
+    case .active: 3
+    case .openSent: 4
+    case .openConfirm: 5
+    case .established: 6
     }
   }
 }

@@ -18,7 +18,9 @@ extension Session {
     do throws(NotificationMessage) {
       guard let next = try track.stream.next(from: &bytes, maximumLength: maximumLength) else { return .nothing }
       message = next
+      self.message = next.octets
     } catch {
+      self.message = nil
       handle(.bgpHeaderErr(error), on: place, now)
       return .other
     }
@@ -33,7 +35,7 @@ extension Session {
       }
     case .update: handle(.updateMsg, on: place, now)
     case .keepalive: handle(.keepAliveMsg, on: place, now)
-    case .open: receiveOpen(message.body, on: place, now)
+    case .open: receiveOpen(message, on: place, now)
     case .notification:
       let notification = NotificationMessage(body: message.body)
       handle(
@@ -59,16 +61,17 @@ extension Session {
     }
   }
 
-  private mutating func receiveOpen(_ body: UnsafeRawBufferPointer, on place: Place, _ now: Instant) {
+  private mutating func receiveOpen(_ message: MessageStream.Message, on place: Place, _ now: Instant) {
     guard let track = self[place] else { return }
     do throws(NotificationMessage) {
-      let open = try OpenMessage(body: body)
+      let open = try OpenMessage(body: message.body)
       let parameters = try SessionParameters(configuration, peer: open)
       let isExpected =
         track.machine.state == .openSent
         || track.machine.timers.delayOpen != .distantFuture && [.connect, .active].contains(track.machine.state)
       if isExpected {
         self[place]?.parameters = parameters
+        if let id = track.connection { opensByConnection[id, default: Opens()].received = Array(message.octets) }
         guard survivesCollision(place, parameters, now) else { return }
       }
       // A track that won may have moved.

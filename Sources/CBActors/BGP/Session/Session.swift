@@ -37,6 +37,12 @@ public struct Session {
     case collision
   }
 
+  /// The OPEN messages of a connection, as they were on the wire.
+  public struct Opens: Hashable, Sendable {
+    public var sent: [UInt8] = []
+    public var received: [UInt8] = []
+  }
+
   /// What a piece of the received octets was.
   public enum Received {
     /// Its memory is valid until the next call.
@@ -54,6 +60,10 @@ public struct Session {
   var second: Track?
   /// Reads UPDATE messages while Established.
   public var reader: UpdateReader
+  /// What ``receive(from:on:now:)`` took last, header and all; valid until the next call. Nil behind a faulty header.
+  public internal(set) var message: UnsafeRawBufferPointer?
+  /// Of the connections that there are, and perhaps of some that were.
+  var opensByConnection: [ConnectionID: Opens] = [:]
   var events: [Event] = []
   private var reportedState = FiniteStateMachine.State.idle
   private var nextNumber: UInt64 = 0
@@ -84,6 +94,11 @@ public struct Session {
   public var state: FiniteStateMachine.State { main.machine.state }
   /// Of the session as established; nil in any other state.
   public var parameters: SessionParameters? { state == .established ? main.parameters : nil }
+  /// Both OPEN messages of the established session, whole; empty in any other state.
+  public var opens: Opens {
+    guard state == .established, let id = main.connection else { return Opens() }
+    return opensByConnection[id] ?? Opens()
+  }
   public var connectRetryCounter: Int { main.machine.connectRetryCounter }
 
   /// When to call ``handleTimeout(now:)``.
@@ -221,8 +236,10 @@ public struct Session {
     let cause = cause ?? outcome.notification.map { .sent($0) }
     if let id = track.connection {
       if outcome.sendsOpen {
-        let open = configuration.open(afterRestartPreserving: preservedThroughRestart)
-        events.append(.send(id, open.serialized))
+        let open = configuration.open(afterRestartPreserving: preservedThroughRestart).serialized
+        opensByConnection = opensByConnection.filter { self.place(of: $0.key) != nil }
+        opensByConnection[id, default: Opens()].sent = open
+        events.append(.send(id, open))
       }
       if outcome.sendsKeepalive { events.append(.send(id, MessageHeader.keepalive)) }
       if let notification = outcome.notification { events.append(.send(id, notification.serialized)) }
@@ -300,7 +317,12 @@ public struct Session {
     guard isWanted else { return }
     let wasStable = wasEstablished && held >= configuration.maximumIdleHoldTime
     if wasStable { nextIdleHoldTime = configuration.idleHoldTime }
-    if outcome.damps || wasEstablished && !wasStable {
+    if cause?.isOrderly == true {
+      report(cause)
+      // One that is ended as soon as it is there is left to the ConnectRetryTimer, so that two do not chase each other.
+      let isAtOnce = wasEstablished && held >= configuration.idleHoldTime
+      handle(isAtOnce ? .automaticStart : .automaticStartPassive, on: .main, now)
+    } else if outcome.damps || wasEstablished && !wasStable {
       report(cause)
       main.machine.holdIdle(for: nextIdleHoldTime, now: now)
       nextIdleHoldTime = min(nextIdleHoldTime * 2, configuration.maximumIdleHoldTime)
@@ -342,6 +364,28 @@ extension Session {
       parameters = nil
       if stream.pendingCount > 0 { stream = MessageStream() }
     }
+  }
+}
+
+extension Session.EndCause {
+  /// Somebody meant it, or the path is to blame: what comes and goes so is no oscillation of the peer. RFC 4271 §8.1.1 leaves
+  /// open what damps: here errors do.
+  var isOrderly: Bool {
+    switch self {
+    case .sent(let notification), .received(let notification): notification.isOrderly
+    case .transport, .collision: false
+    }
+  }
+}
+
+extension NotificationMessage {
+  fileprivate var isOrderly: Bool {
+    guard code == .cease else { return false }
+    if let hardResetReason { return hardResetReason.isOrderly }
+    let orderly: [CeaseReason] = [
+      .administrativeShutdown, .peerDeconfigured, .administrativeReset, .otherConfigurationChange, .bfdDown,
+    ]
+    return orderly.contains(CeaseReason(rawValue: subcode))
   }
 }
 

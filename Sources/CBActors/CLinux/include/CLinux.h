@@ -12,5 +12,6 @@
 #include "cb_ring.h"
 #include "cb_route.h"
 #include "cb_socket.h"
+#include "cb_spawn.h"
 #include "cb_tun.h"
 #include "cb_wait.h"

@@ -100,6 +100,10 @@ int cb_tcp_bind(const struct cb_endpoint *local, bool reuse_port, bool dual_stac
 int cb_listen(int fd, int backlog);
 // RFC 2385: segments from and to `peer` must carry this key's signature. Before connect or listen.
 int cb_tcp_signature(int fd, const struct cb_endpoint *peer, bool six, const void *key, size_t length);
+// RFC 5925: the same by a MAC of one of the kernel's algorithms, such as "hmac(sha1)". -ENOPROTOOPT where it has none.
+int cb_tcp_authentication(
+    int fd, const struct cb_endpoint *peer, bool six, const char *algorithm, uint8_t send_id, uint8_t receive_id,
+    const void *key, size_t length);
 // RFC 5082: sends with a TTL or hop limit of 255. Before connect or listen.
 int cb_ttl_greatest(int fd, bool six);
 // RFC 5082: takes nothing that came with a TTL or hop limit of less than 255.

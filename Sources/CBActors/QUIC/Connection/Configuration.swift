@@ -59,6 +59,8 @@ public struct Configuration: Sendable {
 
   /// The connection IDs that we choose.
   public var connectionIDs = ConnectionIDFormat()
+  /// A client's first packets go to this one of the rings that share a server of ours; nil leaves it to chance.
+  public var serverRing: RingShare?
   /// Connection IDs of the peer's that we keep, 2 to 8 (active_connection_id_limit).
   public var activeConnectionIDLimit: UInt64 = 4
   /// Where a server would rather be reached once the handshake is confirmed, such as at a unicast address behind an

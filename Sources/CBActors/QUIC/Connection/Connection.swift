@@ -137,8 +137,10 @@ public struct Connection: ~Copyable {
     token: [UInt8] = []
   ) {
     // RFC 9000 §7.2: "This Destination Connection ID MUST be at least 8 bytes in length."
+    var bytes = entropy.bytes(8)
+    configuration.serverRing?.claim(&bytes)
     // Proof for the unwrap: eight bytes are a connection ID.
-    let destination = ConnectionID(entropy.bytes(8))!
+    let destination = ConnectionID(bytes)!
     self.init(
       role: .client, configuration, tls, path, now, entropy, destination: destination, original: destination,
       version: configuration.firstVersion(resuming: tls.resumedVersion), isPathValidated: true)
