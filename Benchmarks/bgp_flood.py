@@ -1,13 +1,15 @@
-"""cbpop and BIRD under a flood of routes: a million of them, a real feed, passed on to a second router, taken back.
+"""cbpop, BIRD and GoBGP under a flood of routes: a million of them, a real feed, four neighbors at once, passed on to
+another, into the kernel, and taken back.
 
-    .venv/bin/python Benchmarks/bgp_flood.py FLOOD [--feed MRT] [--rounds 3] [--routes 1000000] [--sets 200000]
+    .venv/bin/python Benchmarks/bgp_flood.py FLOOD [--feed MRT] [--rounds 3] [--speaker cbpop --speaker BIRD] [CASE...]
 
 FLOOD is a program that speaks for the routers around: it connects, sends so many routes or those of an MRT file,
 withdraws them, and prints JSON with the seconds until the process of --pid is quiet, its CPU-seconds and its memory.
-Each speaker has the same two neighbors, in network namespaces that go when it ends. Needs root.
+Each speaker has the same neighbors, in network namespaces that go when it ends. Needs root.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -25,16 +27,36 @@ sys.path[:0] = [str(ROOT / "Tests"), str(ROOT / "Tests" / "Peers")]
 from routers import POP_AS, Lab  # noqa: E402
 
 
+@dataclasses.dataclass
+class Case:
+    """What a speaker is put through: so many neighbors send the same prefixes, each with attributes of its own."""
+
+    flood: list
+    neighbors: int = 1
+    passes_on: bool = False
+    kernel: bool = False
+
 
 class Speaker:
-    """A speaker with one or two neighbors, AS 65001 and 65002, that connect to it."""
+    """A speaker whose neighbors connect to it: AS 65001 and so on."""
 
-    def __init__(self, lab, links):
-        self.lab, self.links = lab, links
+    def __init__(self, lab, links, case):
+        self.lab, self.links, self.case = lab, links, case
+
+    def spawn(self, *command):
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", self.lab.space, *(str(word) for word in command)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        time.sleep(2)
+        return self.process.pid
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 class CBPoP(Speaker):
@@ -42,11 +64,12 @@ class CBPoP(Speaker):
 
     def start(self):
         entries = "".join(
-            f"    - {{name: r{number}, address: 10.77.{number}.2, remoteAS: {65000 + number}, passive: true, transit: true, "
-            "import: all, export: all}\n"
+            f"    - {{name: r{number}, address: 10.77.{number}.2, remoteAS: {65000 + number}, passive: true, transit: true,"
+            " import: all, export: all}\n"
             for number, _ in self.links
         )
-        pop = self.lab.start_pop(f"  shutdownDelay: 0s\n  neighbors:\n{entries}")
+        kernel = "  kernel: {on: true}\n" if self.case.kernel else ""
+        pop = self.lab.start_pop(f"  shutdownDelay: 0s\n{kernel}  neighbors:\n{entries}")
         self.process = pop.process
         pop.log.wait_for("cbpop is ready")
         time.sleep(1)
@@ -63,39 +86,79 @@ class BIRD(Speaker):
             "  passive; error wait time 1,1; ipv4 { import all; export where source = RTS_BGP; }; }"
             for number, _ in self.links
         )
-        config.write_text(f"router id 10.77.0.1;\nprotocol device {{ }}\n{sessions}\n")
-        command = ["ip", "netns", "exec", self.lab.space, "bird", "-f", "-c", config, "-s", self.lab.directory / "ctl"]
-        self.process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL)
-        time.sleep(1)
-        return self.process.pid
+        kernel = "protocol kernel { ipv4 { import none; export all; }; }" if self.case.kernel else ""
+        config.write_text(f"router id 10.77.0.1;\nprotocol device {{ }}\n{kernel}\n{sessions}\n")
+        return self.spawn("bird", "-f", "-c", config, "-s", self.lab.directory / "ctl")
 
 
-def flood(tool, kind, speaker_type, passed_on):
-    """One run: what the tool says of the announcement and the withdrawal, and when the second router had it all."""
+class GoBGP(Speaker):
+    name = "GoBGP"
+
+    def start(self):
+        config = self.lab.directory / "gobgpd.toml"
+        config.write_text(
+            f'[global.config]\n  as = {POP_AS}\n  router-id = "10.77.0.1"\n'
+            + "".join(
+                f"""[[neighbors]]
+  [neighbors.config]
+    neighbor-address = "10.77.{number}.2"
+    peer-as = {65000 + number}
+  [neighbors.transport.config]
+    passive-mode = true
+"""
+                for number, _ in self.links
+            )
+        )
+        return self.spawn("gobgpd", "-f", config, "--log-level=error", "--pprof-disable")
+
+
+SPEAKERS = {speaker.name: speaker for speaker in (CBPoP, BIRD, GoBGP)}
+
+
+def play(tool, case, speaker_type):
+    """One run: what the tools say of the announcement and the withdrawal, and when another router had it all."""
     with tempfile.TemporaryDirectory() as directory:
         lab = Lab(Path(directory))
+        speaker = None
         try:
-            links = [lab.link() for _ in range(2 if passed_on else 1)]
-            speaker = speaker_type(lab, links)
+            links = [lab.link() for _ in range(case.neighbors + case.passes_on)]
+            speaker = speaker_type(lab, links, case)
             pid = speaker.start()
             idle = memory(pid)
             collector = None
-            if passed_on:
-                command = base(tool, links[1]) + ["--collect", 10**9, "--timeout", 60, "--json", f"{directory}/second"]
-                collector = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if case.passes_on:
+                command = base(tool, links[-1]) + ["--collect", 10**9, "--timeout", 600, "--json", f"{directory}/passed"]
+                collector = start(command)
                 time.sleep(1)
-            command = base(tool, links[0]) + [*kind, "--pid", pid, "--withdraw", "--json", f"{directory}/first"]
-            subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=600)
-            result = json.loads((Path(directory) / "first").read_text())
+            floods = [
+                start(
+                    base(tool, link) + [*case.flood, "--seed", 1, "--pid", pid, "--withdraw", "--quiet", 1.5]
+                    + ["--json", f"{directory}/{link[0]}"]
+                )
+                for link in links[: case.neighbors]
+            ]
+            for flood in floods:
+                if flood.wait(900):
+                    raise RuntimeError(f"{speaker.name}: a neighbor's session failed: {flood.stderr.read().decode()[-300:]}")
+            results = [json.loads((Path(directory) / str(number)).read_text()) for number, _ in links[: case.neighbors]]
+            # All of them watch the one process until it is quiet: the longest count holds for all.
+            found = {
+                phase: max((result[phase] for result in results), key=lambda values: values["cpu_s"])
+                for phase in ("announce", "withdraw")
+            }
+            found["idle"] = idle
             if collector:
-                collector.wait(120)
-                second = json.loads((Path(directory) / "second").read_text())
-                result["passed on"] = {"announced": second["collected"], "withdrawn": second["withdrawn"]}
-            result["idle"] = idle
-            speaker.stop()
-            return result
+                collector.terminate()
+                collector.wait(60)
+            return found
         finally:
+            if speaker:
+                speaker.stop()
             lab.close()
+
+
+def start(command):
+    return subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def base(tool, link):
@@ -124,31 +187,46 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--routes", type=int, default=1_000_000)
     parser.add_argument("--sets", type=int, default=200_000)
+    parser.add_argument("--speaker", action="append", choices=SPEAKERS, help="all where none is named")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="one-set, sets, feed, passed-on, four, kernel; all without")
     arguments = parser.parse_args()
-    for program in ("ip", "bird"):
+    for program in ("ip", "bird", "gobgpd"):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
             sys.exit(f"NOT MEASURED: {program} is not installed")
-    kinds = {f"{arguments.routes:,} routes, {arguments.sets:,} sets": ["-n", arguments.routes, "-p", arguments.sets]}
+    many = ["-n", arguments.routes, "-p", arguments.sets]
+    cases = {
+        "one-set": Case(["-n", arguments.routes, "-p", 1]),
+        "sets": Case(many),
+        "passed-on": Case(many, passes_on=True),
+        "four": Case(many, neighbors=4),
+        "kernel": Case(many, kernel=True),
+    }
     if arguments.feed:
-        kinds["the real feed"] = ["--mrt", arguments.feed]
+        cases["feed"] = Case(["--mrt", arguments.feed])
+        cases["feed-passed-on"] = Case(["--mrt", arguments.feed], passes_on=True)
+    wanted = arguments.cases or list(cases)
+    if unknown := set(wanted) - set(cases):
+        sys.exit(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(cases)} (feed with --feed)")
     print("| flood | speaker | seconds | CPU-s | RSS, MB (before) | withdrawn: seconds | CPU-s |\n|---|---|---|---|---|---|---|", flush=True)
-    for title, kind in kinds.items():
-        for passed_on in (False, True):
-            results = {CBPoP: [], BIRD: []}
-            # In turns, so that both have the same of what else the machine does.
-            for _ in range(arguments.rounds):
-                for speaker in results:
-                    results[speaker].append(flood(arguments.tool, kind, speaker, passed_on))
-            for speaker, found in results.items():
-                rss = statistics.median(result["announce"]["mem"]["VmRSS"] for result in found)
-                print(
-                    f"| {title}{', passed on' if passed_on else ''} | {speaker.name} | {median(found, 'announce', 'idle_s')}"
-                    f" | {median(found, 'announce', 'cpu_s')} | {rss:.0f} ({found[0]['idle']})"
-                    f" | {median(found, 'withdraw', 'idle_s')} | {median(found, 'withdraw', 'cpu_s')} |",
-                    flush=True,
-                )
-                if passed_on:
-                    print(f"<!-- {speaker.name} passed on {[result['passed on'] for result in found]} -->", flush=True)
+    for title in wanted:
+        # Only cbpop and BIRD put routes into the kernel by themselves.
+        speakers = [
+            speaker for name, speaker in SPEAKERS.items()
+            if name in (arguments.speaker or SPEAKERS) and not (cases[title].kernel and speaker is GoBGP)
+        ]
+        results = {speaker: [] for speaker in speakers}
+        # In turns, so that all have the same of what else the machine does.
+        for _ in range(arguments.rounds):
+            for speaker in speakers:
+                results[speaker].append(play(arguments.tool, cases[title], speaker))
+        for speaker, found in results.items():
+            rss = statistics.median(result["announce"]["mem"]["VmRSS"] for result in found)
+            print(
+                f"| {title} | {speaker.name} | {median(found, 'announce', 'idle_s')} | {median(found, 'announce', 'cpu_s')}"
+                f" | {rss:.0f} ({found[0]['idle']}) | {median(found, 'withdraw', 'idle_s')}"
+                f" | {median(found, 'withdraw', 'cpu_s')} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ struct AdjRIBInWalkTests {
     let list = PrefixList([try PrefixRange(parsing: "10.1.0.0/16")])
     let policy = Policy("some", [.init("not this", if: [.prefix(list)], .deny)], otherwise: .permit)
     let before = network.rib.isPostPolicy(peer)
-    network.rib.setPolicy(PeerPolicy(incoming: policy), for: peer)
+    _ = network.rib.setPolicy(PeerPolicy(incoming: policy), for: peer)
     let after = network.rib.isPostPolicy(peer)
     #expect(!before && after)
     var told: [[UInt8]] = []

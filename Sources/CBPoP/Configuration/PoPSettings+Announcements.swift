@@ -127,13 +127,3 @@ extension PoPSettings.BGP {
     return problems
   }
 }
-
-extension IPPrefix {
-  /// An address alone stands for itself.
-  init?(settingsText text: String) {
-    guard let prefix = IPPrefix(text) ?? IPAddress(text).flatMap({ IPPrefix($0, length: $0.bitWidth) }) else {
-      return nil
-    }
-    self = prefix
-  }
-}

@@ -182,13 +182,12 @@ extension PoPSettings.BGP {
     }
     problems += kernel.ruleProblems(settings)
     problems += announcementProblems(settings) + health.problems(settings)
-    problems += mrt.problems(settings) + bmp.problems(settings)
+    problems += mrt.problems(settings) + bmp.problems(settings) + cacheProblems(settings)
     guard !neighbors.isEmpty else { return problems }
     if settings.text("bgp.routerID") == nil {
       problems.append(settings.problem("bgp.neighbors", "need bgp.routerID"))
     }
     problems += policyProblems(policies) { settings.problem($0, $1) }
-    problems += cacheProblems(settings)
     var addresses: Set<String> = []
     var names: Set<String> = []
     for (index, neighbor) in neighbors.enumerated() {
