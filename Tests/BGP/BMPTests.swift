@@ -164,40 +164,32 @@ struct AdjRIBInWalkTests {
     #expect(found.last == [0, 0, 0, 0, 8, 10])
   }
 
-  /// What has become of the routes that an UPDATE names, and of no others, behind a policy that takes some.
-  @Test(arguments: [true, false]) func afterAnUpdate(isWide: Bool) throws {
-    let network = try RIBNetwork([.init(autonomousSystem: 65_001, fourOctet: isWide)])
-    let peer = network.peers[0]
+  /// What policy denies or changes is told as it came; what has become stale is not told.
+  @Test func beforePolicy() throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001)])
+    let (peer, denied, other) = (network.peers[0], try prefix("10.1.0.0/16"), try prefix("10.2.0.0/16"))
     let list = PrefixList([try PrefixRange(parsing: "10.1.0.0/16")])
-    let policy = Policy("some", [.init("not this", if: [.prefix(list)], .deny)], otherwise: .permit)
-    let before = network.rib.isPostPolicy(peer)
+    let policy = Policy(
+      "some", [.init("not this", if: [.prefix(list)], .deny), .init("more", set: [.localPreference(7)], .permit)])
     _ = network.rib.setPolicy(PeerPolicy(incoming: policy), for: peer)
-    let after = network.rib.isPostPolicy(peer)
-    #expect(!before && after)
-    var told: [[UInt8]] = []
-    var form = MonitoredForm()
-    form.usesFourOctetAS = isWide
-    func receive(_ body: [UInt8]) throws {
-      told = []
-      try body.withUnsafeBytes { bytes in
-        let update = try network.readers[0].read(bytes)
-        _ = network.rib.apply(update, &network.readers[0], from: peer)
-        network.rib.tell(update, of: peer, form) { told.append(Array($0.dropFirst(MessageHeader.length))) }
+    network.announce([denied, other], attributes([65_001, 400_000]), from: 0)
+    func told() -> Station {
+      var station = Station()
+      var walk = AdjRIBInWalk()
+      while !walk.isComplete {
+        walk.next(network.rib, destinations: 9, of: [peer: .init()]) { peer, octets in
+          do { try station.take(peer, octets, 65_001) } catch { Issue.record("\(error)") }
+        }
       }
+      return station
     }
-    network.announce([try prefix("10.9.0.0/16")], attributes([65_001]), from: 0)
-    var path = AttributeWriter()
-    attributes([65_001, 400_000]).write(to: &path, for: .ipv4Unicast)
-    if !isWide {
-      let wide = Array(path.bytes)
-      wide.withUnsafeBytes { path.narrow($0) }
-    }
-    let sent = Array(path.bytes)
-    try receive(updateBody(sent, nlri: [16, 10, 1, 16, 10, 2]))
-    #expect(told == [updateBody(sent, nlri: [16, 10, 2]), updateBody(withdrawn: [16, 10, 1])])
-    try receive(updateBody(withdrawn: [16, 10, 2, 16, 10, 3]))
-    #expect(told == [updateBody(withdrawn: [16, 10, 2, 16, 10, 3])])
-    try receive(updateBody(attribute(0x80, 15, [0, 2, 1, 32, 0x20, 1, 0x0d, 0xb8])))
-    #expect(told == [updateBody([0x90, 15, 0, 8, 0, 2, 1, 32, 0x20, 1, 0x0d, 0xb8])])
+    let own = attributes([65_001, 400_000])
+    #expect(told().routes == [peer: [denied: own, other: own]])
+    var dump = TableDump(timestamp: 1)
+    var octets: [UInt8] = []
+    while !dump.isComplete { dump.write(network.rib, destinations: 9, to: &octets) }
+    #expect(dump.routes == 1, "the tables are dumped as policy has left them")
+    network.rib.markStale(peer, .all)
+    #expect(told().routes.isEmpty)
   }
 }

@@ -8,8 +8,6 @@ public import Wire
 public protocol BGPMonitor: AnyObject, Sendable {
   /// A message has come, whole and with a valid header; it is acted on next. With what was read of an UPDATE.
   func received(_ message: UnsafeRawBufferPointer, _ update: UpdateMessage?, from subject: BGPSession.Subject)
-  /// The routes of the UPDATE that was ``received(_:_:from:)`` just before are in the tables, or out of them.
-  func applied(_ update: UpdateMessage, from subject: BGPSession.Subject)
   func stateChanged(
     of subject: BGPSession.Subject, from: FiniteStateMachine.State, to: FiniteStateMachine.State)
   func sessionUp(_ subject: BGPSession.Subject)
@@ -50,11 +48,6 @@ extension BGPSession {
     let isEstablished = connections[id].map { $0 === established } ?? false
     let subject = (isEstablished ? subject : nil) ?? makeSubject(of: connections[id])
     for monitor in monitors { monitor.received(message, update, from: subject) }
-  }
-
-  func tellApplied(_ update: UpdateMessage) {
-    guard let subject else { return }
-    for monitor in monitors { monitor.applied(update, from: subject) }
   }
 
   func tellState(_ from: FiniteStateMachine.State, _ to: FiniteStateMachine.State) {

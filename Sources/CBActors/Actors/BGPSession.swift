@@ -255,9 +255,7 @@ public actor BGPSession {
         if !monitors.isEmpty { tellReceived(update, on: id) }
         if let fault = update.fault { note(fault, of: update) }
         if let family = update.endOfRIB { noteEnd(of: family) }
-        let application = tables.rib.apply(update, &core.reader, from: peer)
-        if !monitors.isEmpty { tellApplied(update) }
-        if application == .tooManyPrefixes {
+        if tables.rib.apply(update, &core.reader, from: peer) == .tooManyPrefixes {
           core.stopAutomatically(.cease(.maximumPrefixes), now: now)
           drain()
         }

@@ -87,7 +87,6 @@ public actor BMPStation {
   private struct Told {
     let subject: BGPSession.Subject
     let form: MonitoredForm
-    let isPostPolicy: Bool
     /// It was up when the tables began to be told, so that their end is news of it.
     let awaitsEnd: Bool
   }
@@ -214,13 +213,13 @@ public actor BMPStation {
     lost("too slow: \(queue.count) octets wait for it; it is told anew when it is back")
   }
 
-  private func header(_ subject: BGPSession.Subject, isPostPolicy: Bool = false) -> BMPMessage.Peer {
+  /// Of what a peer has told before any policy: the L flag is not set.
+  private func header(_ subject: BGPSession.Subject) -> BMPMessage.Peer {
     let time = WallTime.now
     var header = BMPMessage.Peer(
       address: subject.remote.ip, autonomousSystem: subject.remoteAS,
       identifier: subject.parameters?.peerIdentifier ?? .any, seconds: UInt32(truncatingIfNeeded: time.seconds),
       microseconds: time.microseconds)
-    header.isPostPolicy = isPostPolicy
     header.hasTwoOctetPaths = subject.parameters?.usesFourOctetAS == false
     return header
   }
@@ -231,13 +230,12 @@ public actor BMPStation {
   }
 
   private func tellUp(_ subject: BGPSession.Subject, awaitsEnd: Bool) {
-    let peer = subject.peer
-    told[peer] = Told(
+    told[subject.peer] = Told(
       subject: subject,
       form: MonitoredForm(
         addPathFamilies: subject.parameters?.addPathFamilies ?? [],
         usesFourOctetAS: subject.parameters?.usesFourOctetAS ?? true),
-      isPostPolicy: speaker.assumeIsolated { $0.tables.value.rib.isPostPolicy(peer) }, awaitsEnd: awaitsEnd)
+      awaitsEnd: awaitsEnd)
     tell(
       .peerUp(
         header(subject), localAddress: subject.local.ip, localPort: subject.local.port,
@@ -249,7 +247,7 @@ public actor BMPStation {
   private func tellTables() {
     guard var walk else { return }
     let peers = told.mapValues(\.form)
-    let headers = told.mapValues { header($0.subject, isPostPolicy: $0.isPostPolicy) }
+    let headers = told.mapValues { header($0.subject) }
     var queue = queue
     self.queue = BMPQueue()
     let tables = speaker.assumeIsolated { $0.tables }
@@ -290,20 +288,8 @@ public actor BMPStation {
   // MARK: Following
 
   private func follow(_ message: UnsafeRawBufferPointer, _ subject: BGPSession.Subject) {
-    guard let told = told[subject.peer], !told.isPostPolicy else { return }
+    guard told[subject.peer] != nil else { return }
     queue.append(message, of: header(subject))
-    checkQueue()
-  }
-
-  private func follow(applied update: UpdateMessage, _ subject: BGPSession.Subject) {
-    guard let told = told[subject.peer], told.isPostPolicy else { return }
-    let header = header(subject, isPostPolicy: true)
-    let borrowed = RingBound(update)
-    let (peer, tables) = (subject.peer, speaker.assumeIsolated { $0.tables })
-    var queue = queue
-    self.queue = BMPQueue()
-    tables.value.rib.tell(borrowed.value, of: peer, told.form) { queue.append($0, of: header) }
-    self.queue = queue
     checkQueue()
   }
 
@@ -344,11 +330,6 @@ extension BMPStation: BGPMonitor {
     guard update != nil else { return }
     let borrowed = RingBound(message)
     assumeIsolated { $0.follow(borrowed.value, subject) }
-  }
-
-  public nonisolated func applied(_ update: UpdateMessage, from subject: BGPSession.Subject) {
-    let borrowed = RingBound(update)
-    assumeIsolated { $0.follow(applied: borrowed.value, subject) }
   }
 
   public nonisolated func stateChanged(

@@ -204,8 +204,6 @@ extension MRTArchive: BGPMonitor {
     assumeIsolated { $0.record(borrowed.value, subject, hasPathIdentifiers: hasIdentifiers) }
   }
 
-  public nonisolated func applied(_ update: UpdateMessage, from subject: BGPSession.Subject) {}
-
   public nonisolated func stateChanged(
     of subject: BGPSession.Subject, from: FiniteStateMachine.State, to: FiniteStateMachine.State
   ) {

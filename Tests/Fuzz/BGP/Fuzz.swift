@@ -159,7 +159,6 @@ private func checkMonitoring(of update: UpdateMessage, _ reader: inout UpdateRea
   var walk = AdjRIBInWalk()
   while !walk.isComplete { walk.next(rib, destinations: 3, of: [peer: form]) { check($1) } }
   precondition(told == rib.counts.routes, "a station is told all routes once")
-  rib.tell(update, of: peer, form, check)
 }
 
 /// A session whose peer sends these octets once the connection is there.

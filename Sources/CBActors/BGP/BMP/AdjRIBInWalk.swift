@@ -12,8 +12,8 @@ public struct MonitoredForm: Sendable {
   }
 }
 
-/// The Adj-RIBs-In of some peers on their way to a monitoring station, as UPDATE messages (RFC 7854 §5). In pieces,
-/// between which the tables may change: a route is told as it is when its turn comes.
+/// The Adj-RIBs-In of some peers before any policy, on their way to a monitoring station as UPDATE messages (RFC 7854
+/// §5). In pieces, between which the tables may change: a route is told as it is when its turn comes.
 public struct AdjRIBInWalk: Sendable {
   private var walk = TableWalk()
 
@@ -40,26 +40,6 @@ public struct AdjRIBInWalk: Sendable {
   }
 }
 
-extension RIB {
-  /// Whether routes of a peer are changed or left out on their way in: what the tables have is then behind a policy.
-  public func isPostPolicy(_ peer: PeerID) -> Bool { policies[peer.index].incoming != nil }
-
-  /// Calls `emit` with messages that say what has become of the routes that an UPDATE of a peer's names, after it was
-  /// applied: for a station that is told the tables and not the messages.
-  public func tell(
-    _ update: UpdateMessage, of peer: PeerID, _ form: MonitoredForm, _ emit: (UnsafeRawBufferPointer) -> Void
-  ) {
-    for nlri in [update.withdrawn, update.mpUnreachable, update.reachable, update.mpReachable] {
-      guard let nlri, !nlri.isEmpty, !nlri.family.isFlowspec else { continue }
-      if nlri.family == .ipv4Unicast {
-        ipv4.tell(nlri, of: peer, attributes, form, emit)
-      } else {
-        ipv6.tell(nlri, of: peer, attributes, form, emit)
-      }
-    }
-  }
-}
-
 extension UpdateMessage {
   /// The whole message that says that all routes of a family have been told (RFC 4724 §2).
   public static func endOfRIB(_ family: AddressFamily) -> [UInt8] { UpdateWriter.endOfRIB(family) }
@@ -78,15 +58,20 @@ private struct MonitoredRoute: Comparable {
 }
 
 extension RouteTable {
+  /// The routes of a destination as they came. Those that are stale the peer has not named in this session, or not again.
   fileprivate func gather(_ number: Int, of peers: [PeerID: MonitoredForm], _ routes: inout [MonitoredRoute]) {
-    var at = destinations[number].first
-    while at != noPath {
-      let path = paths[Int(at)]
-      at = path.next
-      guard peers[path.peer] != nil else { continue }
-      routes.append(
-        MonitoredRoute(
-          peer: path.peer.raw, attributes: path.attributes.raw, number: UInt32(number), identifier: path.identifier))
+    for head in [destinations[number].first, number < denied.count ? denied[number] : noPath] {
+      var at = head
+      while at != noPath {
+        let path = paths[Int(at)]
+        if peers[path.peer] != nil, !path.isStale {
+          routes.append(
+            MonitoredRoute(
+              peer: path.peer.raw, attributes: (original(Int(at)) ?? path.attributes).raw, number: UInt32(number),
+              identifier: path.identifier))
+        }
+        at = path.next
+      }
     }
   }
 
@@ -162,66 +147,5 @@ extension RouteTable {
       else { return }
       rest.removeFirst()
     }
-  }
-
-  // MARK: After an UPDATE
-
-  fileprivate func tell(
-    _ nlri: NLRI, of peer: PeerID, _ table: borrowing AttributeTable, _ form: MonitoredForm,
-    _ emit: (UnsafeRawBufferPointer) -> Void
-  ) {
-    var routes: [MonitoredRoute] = []
-    var gone: [(key: PrefixTrie<Bits>.Key, identifier: UInt32)] = []
-    nlri.forEach(Bits.self) { bits, length, identifier in
-      if let number = trie.number(bits, length), let found = attributes(number, peer, identifier) {
-        routes.append(
-          .init(peer: peer.raw, attributes: found.raw, number: UInt32(number), identifier: identifier))
-      } else {
-        gone.append((.init(bits, length), identifier))
-      }
-    }
-    write(routes, table, [peer: form]) { emit($1) }
-    guard !gone.isEmpty else { return }
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: MessageHeader.maximumLength, alignment: 8)
-    defer { buffer.deallocate() }
-    var rest = gone[...]
-    while !rest.isEmpty {
-      let count = writeWithdrawal(&rest, hasIdentifiers: form.addPathFamilies.contains(family), buffer)
-      emit(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-    }
-  }
-
-  private func attributes(_ number: Int, _ peer: PeerID, _ identifier: UInt32) -> AttributeTable.ID? {
-    var at = destinations[number].first
-    while at != noPath {
-      let path = paths[Int(at)]
-      if path.peer == peer, path.identifier == identifier { return path.attributes }
-      at = path.next
-    }
-    return nil
-  }
-
-  private func writeWithdrawal(
-    _ rest: inout ArraySlice<(key: PrefixTrie<Bits>.Key, identifier: UInt32)>, hasIdentifiers: Bool,
-    _ buffer: UnsafeMutableRawBufferPointer
-  ) -> Int {
-    var writer = UpdateWriter(buffer, limit: MessageHeader.maximumLength)
-    if family == .ipv4Unicast {
-      writer.beginField()
-    } else {
-      writer.append(word: 0)
-      writer.beginField()
-      writer.append([0x90, AttributeType.mpUnreachNLRI.rawValue])
-      writer.beginField()
-      writer.append([UInt8(family.afi >> 8), UInt8(family.afi & 0xff), family.safi])
-    }
-    while let (key, identifier) = rest.first,
-      writer.append(key.bits, key.length, identifier: hasIdentifiers ? identifier : nil, reserving: 2)
-    {
-      rest.removeFirst()
-    }
-    writer.endField()
-    if family == .ipv4Unicast { writer.append(word: 0) } else { writer.endField() }
-    return writer.finish()
   }
 }

@@ -31,13 +31,15 @@ public struct TableDump: Sendable {
     var (number, routes) = (sequence, routes)
     let (timestamp, peerCount) = (timestamp, peerCount ?? 0)
     rib.advance(&walk, atMost: limit) { table, destination, attributes in
-      routes += table.appendRecord(
+      let count = table.appendRecord(
         of: destination, attributes, timestamp: timestamp, sequence: number, peers: peerCount, to: &octets)
-      number &+= 1
+      routes += count
+      number &+= count > 0 ? 1 : 0
     } ipv6: { table, destination, attributes in
-      routes += table.appendRecord(
+      let count = table.appendRecord(
         of: destination, attributes, timestamp: timestamp, sequence: number, peers: peerCount, to: &octets)
-      number &+= 1
+      routes += count
+      number &+= count > 0 ? 1 : 0
     }
     (sequence, self.routes) = (number, routes)
   }
@@ -63,6 +65,8 @@ extension RouteTable {
     of number: Int, _ attributes: borrowing AttributeTable, timestamp: UInt32, sequence: UInt32, peers: Int,
     to octets: inout [UInt8]
   ) -> Int {
+    // One that only a withdrawal or a denied route still holds has no record.
+    guard destinations[number].first != noPath else { return 0 }
     var hasIdentifiers = false
     var at = destinations[number].first
     while at != noPath {

@@ -14,7 +14,7 @@ struct TableWalk: Sendable {
 }
 
 extension RIB {
-  /// What a walk calls for a destination that has a route, by its number.
+  /// What a walk calls for a destination, by its number. It may have no route that policy has not denied.
   typealias Visit<Bits: PrefixBits> = (borrowing RouteTable<Bits>, Int, borrowing AttributeTable) -> Void
 
   /// Goes on by at most so many destinations.
@@ -41,8 +41,7 @@ extension RIB {
     var reached: PrefixTrie<Bits>.Key?
     table.trie.forEach(within: 0, 0, after: last.map { ($0.bits, $0.length) }) { number in
       visited += 1
-      // A number that only a withdrawal still holds has no route.
-      if table.destinations[number].first != noPath { body(table, number, attributes) }
+      body(table, number, attributes)
       guard visited == limit else { return true }
       let (bits, length) = table.trie.prefix(number)
       reached = .init(bits, length)
