@@ -113,7 +113,7 @@ def test_pmacct(lab):
     """The tables as they are, what comes and goes then, a peer that goes, and the goodbye."""
     station = Pmacct(lab)
     one = Bird(lab).start(
-        channels="ipv4 ipv6", routes4=[f"{THEIRS} bgp_community.add((65001, 7)); bgp_med = 5;"], routes6=[SIX]
+        channels="ipv4 ipv6", routes4=[f"{THEIRS} bgp_community.add((65001, 7));"], routes6=[SIX]
     )
     other = Bird(lab).start(routes4=[f"{THEIRS} bgp_path.prepend(4200000001);", "192.0.2.0/24"])
     six = {"families": "[ipv4, ipv6]", "nextHops": f"['{one.pop_address6}']"}
@@ -136,7 +136,7 @@ def test_pmacct(lab):
     routes = {(r["peer_ip"], r["ip_prefix"]): r for r in station.heard("route_monitor", log_type="update")}
     assert set(routes) == {(one.address, THEIRS), (one.address, SIX), (other.address, THEIRS), (other.address, "192.0.2.0/24")}
     best = routes[one.address, THEIRS]
-    assert (best["as_path"], best["bgp_nexthop"], best["med"], best["comms"]) == (str(one.number), one.address, 5, "65001:7")
+    assert (best["as_path"], best["bgp_nexthop"], best["comms"]) == (str(one.number), one.address, "65001:7")
     assert routes[other.address, THEIRS]["as_path"] == f"{other.number} 4200000001"
     assert routes[one.address, SIX]["bgp_nexthop"] == one.address6
     assert all(route["is_post"] == 0 for route in routes.values())

@@ -57,7 +57,7 @@ def start(lab, more="", **neighbor):
     """A PoP between two routers that both know THEIRS; the second one's path is longer. The first has IPv6, too."""
     one = Bird(lab).start(
         channels="ipv4 ipv6",
-        routes4=[f"{THEIRS} bgp_community.add((65001, 7)); bgp_large_community.add((65001, 1, 2)); bgp_med = 5;"],
+        routes4=[f"{THEIRS} bgp_community.add((65001, 7)); bgp_large_community.add((65001, 1, 2));"],
         routes6=[SIX],
     )
     other = Bird(lab).start(routes4=[f"{THEIRS} bgp_path.prepend(4200000001);", "192.0.2.0/24"])
@@ -80,10 +80,10 @@ def test_the_tables_by_command(lab, tmp_path):
     # Behind peer, AS and prefix: path, origin, next hop, local preference, MED, communities.
     rows = {tuple(row[3:6]): row[6:12] for row in bgpdump(file)}
     numbers = {one.address: str(one.number), other.address: str(other.number), None: str(POP_AS)}
-    shown = [(r["address"], view["prefix"]) for view in lab.show("routes", "--json") for r in view["routes"]]
+    shown = [(r.get("address"), view["prefix"]) for view in lab.show("routes", "--json") for r in view["routes"]]
     assert set(rows) == {(address or "0.0.0.0", numbers[address], prefix) for address, prefix in shown}
-    path, origin, hop, _, med, communities = rows[one.address, str(one.number), THEIRS]
-    assert (path, origin, hop, med) == (str(one.number), "IGP", one.address, "5") and "65001:7" in communities
+    path, origin, hop, _, _, communities = rows[one.address, str(one.number), THEIRS]
+    assert (path, origin, hop) == (str(one.number), "IGP", one.address) and "65001:7" in communities
     path, _, hop, *_ = rows[other.address, str(other.number), THEIRS]
     assert (path, hop) == (f"{other.number} 4200000001", other.address)
     assert rows[one.address, str(one.number), SIX][2] == one.address6
@@ -111,7 +111,7 @@ def test_gobgp_takes_a_dump(lab, tmp_path):
     leaves before its daemon has taken the last of it, so that many routes are given, more than once, and the first are
     looked at."""
     need("gobgpd", "gobgp")
-    first = "10.0.0.0/16 bgp_path.prepend(4200000001); bgp_med = 5;"
+    first = "10.0.0.0/16 bgp_path.prepend(4200000001);"
     bird = Bird(lab).start(routes4=[first, *[f"10.{i}.0.0/16 bgp_community.add((65001, {i}));" for i in range(1, 201)]])
     pop = lab.start_pop(f"  announce: [{OURS}]\n  neighbors:\n{lab.neighbor(bird)}")
     wait_state(pop, bird, "Established")
@@ -127,7 +127,7 @@ def test_gobgp_takes_a_dump(lab, tmp_path):
 
     wait_until(has_many, 60, "GoBGP's routes")
     text = other.ask("global", "rib", "10.0.0.0/16")
-    assert f"{bird.number} 4200000001" in text and "Med: 5" in text and bird.address in text
+    assert f"{bird.number} 4200000001" in text and bird.address in text, text
     assert "Communities: 65001:7" in other.ask("global", "rib", "10.7.0.0/16")
 
 
@@ -147,9 +147,13 @@ def test_several_paths_of_a_neighbor(lab, tmp_path):
 
 def whole(directory, kind, count):
     """At least so many files of a kind that are whole, the oldest first."""
-    files = wait_until(lambda: (found := sorted(directory.glob(f"{kind}.*"))) and len(found) >= count and found, what=kind)
-    assert all(re.fullmatch(kind + r"\.\d{8}\.\d{4}(-\d+)?", file.name) for file in files), files
-    return files
+
+    def found():
+        files = [file for file in directory.iterdir() if re.fullmatch(kind + r"\.20[23]\d{5}\.\d{4}(-\d+)?", file.name)]
+        files = sorted(file for file in files if "2020" not in file.name)
+        return len(files) >= count and files
+
+    return wait_until(found, what=kind)
 
 
 def test_files_at_intervals(lab, tmp_path):
