@@ -129,12 +129,15 @@ extension RIB {
       for route in routes { withdraw(route.prefix, route.original.identifier, from: peer) }
       return
     }
+    // The last path that holds them may come to hold others before they are kept beside it.
+    attributes.retain(id)
     var judge = judge(policy, id, of: peer)
     for route in routes {
       let judged = judge.judge(route.prefix, origins, &attributes, &writer)
       place(route.prefix, from: peer, route.original, judged)
     }
     judge.end(&attributes)
+    attributes.release(id)
   }
 }
 
