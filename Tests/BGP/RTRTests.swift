@@ -134,6 +134,24 @@ struct RTRTests {
     #expect(cache.events() == [.failed("the cache does not answer"), .close])
   }
 
+  /// StayRTR, when it has restarted, answers a question about the session before it so.
+  @Test func aSessionThatTheCacheCallsCorruptBeginsAnew() throws {
+    var cache = Cache()
+    cache.say(
+      .cacheResponse(session: 7), .prefix(try payload("10.0.0.0/8", 1), isAnnounced: true),
+      .endOfData(session: 7, serial: 1, nil))
+    cache.session.disconnected(now: at(10))
+    cache.session.handleTimeout(now: at(610))
+    cache.session.connected(now: at(610))
+    _ = cache.events()
+    cache.now = at(611)
+    cache.say(.errorReport(.corruptData, pdu: [], text: ""))
+    #expect(cache.events().contains(.close) && cache.session.origins.count == 1, "what is known counts on")
+    cache.session.handleTimeout(now: at(1_211))
+    cache.session.connected(now: at(1_211))
+    #expect(cache.asked() == [.resetQuery])
+  }
+
   /// RFC 8210 §10.
   @Test func dataOfBeforeAreNotCurrentUntilTheCacheHasAnswered() throws {
     var cache = Cache()

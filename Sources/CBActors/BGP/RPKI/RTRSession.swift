@@ -218,6 +218,9 @@ public struct RTRSession {
     case .errorReport(let code, _, let text):
       // RFC 8210 §7: to a cache that speaks an older version alone, once more in that.
       if code == .unsupportedVersion, !isVersionFixed, peerVersion < version { version = peerVersion }
+      // One that has restarted calls the session that it is asked about corrupt: all is asked for the next time. What is
+      // known counts until then.
+      if code == .corruptData, phase == .waiting { state = nil }
       let known = "the cache reports error \(code.rawValue)" + (text.isEmpty ? "" : ": \(text)")
       fail(known, now: now, isSoon: code == .unsupportedVersion && version == peerVersion)
     case .serialQuery, .resetQuery:
