@@ -7,8 +7,8 @@ import Wire
 struct FlowspecTextTests {
   @Test(
     arguments: [
-      "dst 198.51.100.7/32 proto udp dport 53", "src 2001:db8::/32 proto icmp6,89 icmp-type 128 icmp-code 0",
-      "ipv4 proto !=6 sport <1024,>=5000&<=4000", "ipv6 port 1000-2000&!=1500 flow-label 0-1048575",
+      "dst 198.51.100.7/32 proto udp dport 53", "src 2001:db8::/32 proto icmp6,ospf icmp-type 128 icmp-code 0",
+      "ipv4 proto !=tcp sport <1024,>=5000&<=4000", "ipv6 port 1000-2000&!=1500 flow-label 0-1048575",
       "dst 0.0.0.0/0 proto tcp tcp-flags syn&!ack,=rst+psh,!=fin+0x100 length >1400",
       "ipv4 dscp 10,46 fragment !is-fragment",
       "dst ::1234:5678:9a00:0/64-104 fragment first-fragment+last-fragment", "ipv4 length true", "ipv6 dscp false",
