@@ -55,7 +55,7 @@ extension PoPSettings.BGP.Kernel {
       {
         return settings.problem("\(path).to", "is of another family than from")
       }
-      let saysWhich = rule.source ?? rule.destination != nil || rule.mark != nil || rule.inputInterface != nil
+      let saysWhich = (rule.source ?? rule.destination) != nil || rule.mark != nil || rule.inputInterface != nil
       guard !saysWhich else { return nil }
       return settings.problem(path, "says of no packet that it is meant: give from, to, mark or interface")
     }
