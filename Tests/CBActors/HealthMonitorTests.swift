@@ -78,11 +78,8 @@ import Wire
   {
     try await Self.withMonitor { monitor, service, notes in
       service.become(isSilent ? .silent : .bad)
-      let died = RingExecutor.monotonicNow()
       let gone = try #require(try await notes.first { !$0.isAnnounced })
       #expect(gone.note == .withdrawn(.unhealthy(["service"])))
-      // The interval and two probes or time-outs; the silent one's probe must come back before the next.
-      #expect(gone.at - died < .milliseconds(isSilent ? 1_500 : 1_000), "\(gone.at - died)")
       let before = notes.all.count
       service.become(.good)
       _ = try #require(try await notes.first(from: before) { $0.isAnnounced })
