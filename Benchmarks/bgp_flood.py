@@ -189,7 +189,7 @@ def main():
     parser.add_argument("--sets", type=int, default=200_000)
     parser.add_argument("--speaker", action="append", choices=SPEAKERS, help="all where none is named")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="one-set, sets, feed, passed-on, four, kernel; all without")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     for program in ("ip", "bird", "gobgpd"):
         if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
             sys.exit(f"NOT MEASURED: {program} is not installed")

@@ -17,7 +17,8 @@ extension PoPSettings.BGP.Kernel {
       table = UInt32(settings.integer("\(path).table"))
       source = settings.text("\(path).from").flatMap { IPPrefix(settingsText: $0) }
       destination = settings.text("\(path).to").flatMap { IPPrefix(settingsText: $0) }
-      mark = settings.text("\(path).mark").flatMap { UInt32($0) }
+      let mark = UInt32(settings.integer("\(path).mark"))
+      self.mark = mark == 0 ? nil : mark
       inputInterface = settings.text("\(path).interface")
     }
 
@@ -42,7 +43,7 @@ extension PoPSettings.BGP.Kernel {
     .value("table", .integer(1...4_294_967_295), required: true, "Where the packets' routes are looked for."),
     .value("from", .prefix, example: "10.64.0.0/10", "Packets from these addresses."),
     .value("to", .prefix, example: "203.0.113.0/24", "Packets to these addresses."),
-    .value("mark", .integer(0...4_294_967_295), example: "7", "Packets with this firewall mark."),
+    .value("mark", .integer(0...4_294_967_295), default: "0", "Packets with this firewall mark. 0: any."),
     .value("interface", .identifier, example: "eth1", "Packets that came in by this interface."),
   ]
 
