@@ -411,3 +411,14 @@ def echo():
     servers = EchoServers()
     yield servers
     servers.close()
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The PoP's network namespace and, as tests make them, routers around it; skips where there can be none."""
+    from routers import Lab, need
+
+    need("ip")
+    lab = Lab(tmp_path)
+    yield lab
+    lab.close()

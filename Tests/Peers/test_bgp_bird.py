@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from routers import POP_AS, Bird, Lab, mark, need, received, report, run, states, wait_state
+from routers import POP_AS, Bird, mark, received, report, run, states, wait_state
 
 from conftest import wait_until
 
@@ -13,14 +13,6 @@ OURS = "198.51.100.0/24"
 OURS6 = "2001:db8:100::/48"
 THEIRS = "203.0.113.0/24"
 THEIRS6 = "2001:db8:200::/48"
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def start(lab, *routers, announce=(OURS,), **settings):

@@ -5,8 +5,7 @@ import struct
 import subprocess
 import sys
 
-import pytest
-from routers import Bird, Lab, Router, lines, mark, need, received, wait_state
+from routers import Bird, Router, lines, mark, need, received, wait_state
 
 from conftest import wait_until
 
@@ -15,14 +14,6 @@ THEIRS = "203.0.113.0/24"
 SIX = "2001:db8:77::/48"
 PORT = 1790
 ROUTE, STATISTICS, PEER_DOWN, PEER_UP, INITIATION, TERMINATION = range(6)
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 class Pmacct(Router):

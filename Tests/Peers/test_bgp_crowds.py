@@ -3,8 +3,7 @@
 import re
 import time
 
-import pytest
-from routers import Bird, ExaBGP, GoBGP, Lab, mark, need, received, report, states, wait_state
+from routers import Bird, ExaBGP, GoBGP, mark, need, received, report, states, wait_state
 from speaker import END_OF_RIB, Speaker, update
 
 from conftest import wait_until
@@ -12,14 +11,6 @@ from conftest import wait_until
 OURS = "198.51.100.0/24"
 THEIRS = "203.0.113.0/24"
 EACH = 50_000
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def start(lab, *entries):

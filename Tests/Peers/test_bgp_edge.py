@@ -3,8 +3,7 @@
 import json
 import time
 
-import pytest
-from routers import Bird, Lab, kernel, mark, need, run, wait_state
+from routers import Bird, kernel, mark, run, wait_state
 
 from conftest import wait_until
 
@@ -21,14 +20,6 @@ class WatchedBird(Bird):
         super()._write(*arguments)
         with self.config.open("a") as config:
             config.write('protocol bfd { interface "*" { min rx interval 50 ms; min tx interval 50 ms; multiplier 3; }; }')
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def start(lab, *routers, bgp="", **settings):

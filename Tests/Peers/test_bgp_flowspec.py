@@ -7,7 +7,7 @@ import time
 
 import pytest
 from namespaces import call_inside
-from routers import Bird, ExaBGP, GoBGP, Lab, lines, need, run, wait_state
+from routers import Bird, ExaBGP, GoBGP, lines, need, run, wait_state
 
 from conftest import wait_until
 
@@ -52,13 +52,11 @@ class FlowBird(Bird):
 
 
 @pytest.fixture
-def lab(tmp_path):
-    need("ip", "nft")
-    lab = Lab(tmp_path)
+def lab(lab):
+    need("nft")
     run("ip", "-n", lab.space, "addr", "add", f"{TARGET}/32", "dev", "lo")
     run("ip", "-n", lab.space, "addr", "add", f"{TARGET6}/128", "dev", "lo", "nodad")
-    yield lab
-    lab.close()
+    return lab
 
 
 FAMILIES = "[ipv4, ipv6, flowspec4, flowspec6]"

@@ -5,20 +5,12 @@ import re
 import time
 
 import pytest
-from routers import POP_AS, Bird, Lab, need, run, wait_state
+from routers import POP_AS, Bird, run, wait_state
 
 from conftest import wait_until
 
 OURS = "198.51.100.0/24"
 WEB = "203.0.113.0/24"
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def start(lab, *routers, bgp, **settings):

@@ -4,20 +4,12 @@ import json
 import time
 
 import pytest
-from routers import Bird, Lab, mark, need, run, wait_state
+from routers import Bird, mark, run, wait_state
 from test_bgp_edge import kernel, start
 
 from conftest import wait_until
 
 KERNEL = "  kernel:\n    on: true\n"
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def forget(bird, prefix):

@@ -4,20 +4,10 @@ import contextlib
 import socket
 import struct
 
-import pytest
 from namespaces import call_inside
-from routers import Lab, need
 
 MARKER = b"\xff" * 16
 KEEPALIVE = MARKER + struct.pack("!HB", 19, 4)
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("ip")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def open_message(number, address):

@@ -7,20 +7,12 @@ import stat
 import subprocess
 
 import pytest
-from routers import POP_AS, Bird, Lab, need, received, wait_state
+from routers import POP_AS, Bird, received, wait_state
 
 from conftest import BIN, wait_until
 
 OURS = "198.51.100.0/24"
 THEIRS = "203.0.113.0/24"
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 @pytest.fixture

@@ -7,21 +7,13 @@ import subprocess
 import time
 
 import pytest
-from routers import POP_AS, Bird, GoBGP, Lab, lines, mark, need, received, run, wait_state
+from routers import POP_AS, Bird, GoBGP, lines, mark, need, received, run, wait_state
 
 from conftest import BIN, wait_until
 
 OURS = "198.51.100.0/24"
 THEIRS = "203.0.113.0/24"
 SIX = "2001:db8:77::/48"
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def bgpdump(file):

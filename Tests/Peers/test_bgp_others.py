@@ -3,21 +3,13 @@
 import json
 
 import pytest
-from routers import POP_AS, Bird, ExaBGP, GoBGP, Lab, mark, need, received, states, wait_state
+from routers import POP_AS, Bird, ExaBGP, GoBGP, mark, need, received, states, wait_state
 
 from conftest import wait_until
 
 OURS = "198.51.100.0/24"
 OURS6 = "2001:db8:100::/48"
 THEIRS = "203.0.113.0/24"
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("ip")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def start(lab, *routers, announce=(OURS,), **settings):

@@ -6,21 +6,13 @@ import stat
 import time
 
 import pytest
-from routers import Bird, Lab, need, run, wait_state
+from routers import Bird, run, wait_state
 
 from conftest import wait_until
 
 OURS = "198.51.100.0/24"
 ASKED = "203.0.113.0/24"
 VICTIM = "198.51.100.7/32"
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from routers import Bird, Lab, Router, lines, mark, need, report, wait_state
+from routers import Bird, Router, lines, mark, need, report, wait_state
 from test_bgp_settings_policy import order, prefixes, why
 
 from conftest import wait_until
@@ -50,11 +50,9 @@ class StayRTR(Router):
 
 
 @pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc", "stayrtr")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
+def lab(lab):
+    need("stayrtr")
+    return lab
 
 
 def start(lab, bird, *caches, **settings):

@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from routers import POP_AS, Bird, ExaBGP, GoBGP, Lab, lines, mark, need, report, wait_state
+from routers import POP_AS, Bird, ExaBGP, GoBGP, lines, mark, need, report, wait_state
 
 from conftest import BIN, wait_until
 
@@ -35,14 +35,6 @@ policies:
       if: {prefix: 203.0.113.0/24}
       then: permit
 """
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("bird", "birdc")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def start(lab, *entries, policies=POLICIES):

@@ -6,8 +6,8 @@ import time
 
 import pytest
 from namespaces import inside
-from routers import POP_AS, Lab, mark, need, received, report, run, states, wait_state
-from speaker import END_OF_RIB, IPV4, IPV6, Speaker, message, update
+from routers import POP_AS, mark, received, report, run, states, wait_state
+from speaker import END_OF_RIB, IPV4, Speaker, message, update
 
 from conftest import wait_until
 
@@ -15,14 +15,6 @@ OURS = "198.51.100.0/24"
 MANY = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(400)]
 # 120 s, and what is to be said of a restart (RFC 4724 §3).
 GRACE, GRACE_RESTARTED = 0x0078, 0x8078
-
-
-@pytest.fixture
-def lab(tmp_path):
-    need("ip")
-    lab = Lab(tmp_path)
-    yield lab
-    lab.close()
 
 
 def start(lab, *speakers, announce=(OURS,), **settings):
