@@ -142,7 +142,7 @@ def test_packets_look_into_the_table_that_a_rule_names(lab):
 def test_a_prefix_is_announced_only_while_the_listener_answers(lab):
     bird = Bird(lab).start()
     drain = lab.directory / "drain"
-    pop = start(lab, bird, bgp=f"  health:\n    drainFile: {drain}\n    interval: 200ms\n    recoveryDelay: 500ms\n")
+    start(lab, bird, bgp=f"  health:\n    drainFile: {drain}\n    interval: 200ms\n    recoveryDelay: 500ms\n")
     wait_until(lambda: bird.route(OURS), what="our route")
     drain.touch()
     wait_until(lambda: bird.route(OURS) is None, 3, "the withdrawal")
