@@ -210,9 +210,11 @@ import Wire
         "ip route del 20.0.7.0/24 metric 32", "ip -6 route del 2001:db8:8007::/48",
         "ip route change 20.0.7.0/24 via 10.0.0.77 proto 203 metric 32",
         "ip -6 route replace 2001:db8:8007::/48 via 2001:db8:b::77 proto 203 metric 32",
-        "ip route add 20.0.99.0/24 via 10.0.0.77 proto 203 metric 32", "ip route flush proto 203",
+        "ip route add 20.0.99.0/24 via 10.0.0.77 proto 203 metric 32",
+        // `ip route flush` cannot remove a route that goes by a next-hop object.
+        "for r in $(ip route show proto 203 | grep -o '^20[^ ]*'); do ip route del $r metric 32; done",
       ] {
-        await namespace.run(harm)
+        #expect(await namespace.run(harm) == "", "the harm is done: \(harm)")
         try await Task.sleep(for: .milliseconds(400))
         await routes.settle()
         let four = await namespace.run("ip route show proto 203")
@@ -222,8 +224,7 @@ import Wire
       }
       #expect(await Self.count(namespace, "route show proto 203 | grep metric") == 50)
       let status = await routes.status()
-      // What comes while the lists are read is mended by them.
-      #expect(status.disturbances >= 5 && status.counts.refused == 0, "\(status)")
+      #expect(status.disturbances >= 55 && status.counts.refused == 0, "\(status)")
     }
   }
 
