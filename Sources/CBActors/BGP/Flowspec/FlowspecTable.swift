@@ -154,12 +154,14 @@ struct FlowspecTable {
   // MARK: Rules out
 
   mutating func refreshOutput(_ peer: PeerID, marked: Bool) {
-    outputs[peer]?.isDirty = true
-    outputs[peer]?.repeats = true
-    if marked {
-      outputs[peer]?.owesBeginning = true
-      outputs[peer]?.owesEnd = true
+    guard var output = outputs[peer] else { return }
+    output.isDirty = true
+    output.repeats = true
+    if marked, !output.owesEndOfRIB {
+      output.owesBeginning = true
+      output.owesEnd = true
     }
+    outputs[peer] = output
   }
 
   mutating func closeOutput(_ peer: PeerID, _ table: inout AttributeTable) {

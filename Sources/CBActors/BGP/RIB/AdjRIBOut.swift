@@ -68,8 +68,10 @@ struct AdjRIBOut {
   mutating func refresh(marked: Bool) {
     walk = 0
     repeats = true
-    owesBeginning = owesBeginning || marked
-    owesEnd = owesEnd || marked
+    // RFC 7313 §4.1: not before the End-of-RIB of the first time, which says the same.
+    guard marked, !owesEndOfRIB else { return }
+    owesBeginning = true
+    owesEnd = true
   }
 
   /// Starts over the whole table, for what has changed since alone.
