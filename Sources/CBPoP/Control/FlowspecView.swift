@@ -20,7 +20,7 @@ public struct FlowspecView: Codable, Hashable, Sendable {
   /// Its neighbor is lost, or has not named it again.
   public var isStale: Bool
   public var isEnforced: Bool
-  /// Why it is not.
+  /// Why it is not, or what of it is not.
   public var obstacle: String?
   /// What matched it, and what was dropped of that; nil where it is not enforced.
   public var packets: UInt64?
@@ -64,6 +64,7 @@ extension FlowspecView {
     case .notEnforced(let why): obstacle = why
     case .enforced(let counts):
       isEnforced = true
+      if route.actions.samples { obstacle = "without a sample" }
       packets = counts.packets
       octets = counts.octets
       droppedPackets = counts.droppedPackets

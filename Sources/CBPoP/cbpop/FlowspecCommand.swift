@@ -23,7 +23,9 @@ extension LookingGlassText {
     let stale = view.isStale ? ", stale" : ""
     let fate: String
     if let packets = view.packets, let octets = view.octets, let dropped = view.droppedPackets {
-      fate = "enforced: \(packets) packets, \(octets) octets; \(dropped) packets dropped"
+      fate =
+        "enforced: \(packets) packets, \(octets) octets; \(dropped) packets dropped"
+        + (view.obstacle.map { " (\($0))" } ?? "")
     } else {
       fate = "not enforced: \(view.obstacle ?? "-")"
     }
