@@ -108,6 +108,8 @@ struct Routing {
       await checked.monitor.untilAnnounced(atMost: .seconds(3))
       health = checked
     }
+    // Before what outlives a start that fails: the filter's table is the kernel's.
+    let validation = try await OriginValidation.start(settings.caches, for: speaker, logger: logger)
     let filter = FlowspecFilter(settings.flowspec, logger: logger)
     if let filter {
       await filter.start()
@@ -122,7 +124,6 @@ struct Routing {
     let addresses = settings.listen.filter { address in
       settings.neighbors.contains { $0.address.isIPv4 == address.ip.isIPv4 }
     }
-    let validation = try await OriginValidation.start(settings.caches, for: speaker, logger: logger)
     do {
       try await speaker.start(listening: addresses)
     } catch {
