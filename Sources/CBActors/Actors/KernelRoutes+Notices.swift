@@ -42,7 +42,7 @@ final class RouteNotices: NetlinkSocketDelegate {
 
   func netlinkSocketSent(_ socket: NetlinkSocket) {}
 
-  func netlinkSocketOverran(_ socket: NetlinkSocket) { routes?.assumeIsolated { $0.lostCount() } }
+  func netlinkSocketOverran(_ socket: NetlinkSocket) { routes?.assumeIsolated { $0.noticesOverran() } }
 
   func netlinkSocket(_ socket: NetlinkSocket, failed error: RingError) {
     routes?.assumeIsolated { $0.logger.error("netlink", metadata: ["error": "\(error)"]) }

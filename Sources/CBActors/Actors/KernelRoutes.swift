@@ -224,8 +224,8 @@ public actor KernelRoutes {
     mending?.schedule(at: contention.deadline)
   }
 
-  /// What others did was not told for want of room.
-  func lostCount() { timer?.schedule(at: ring.now + Self.settleTime) }
+  /// Notices of what others did were lost for want of room.
+  func noticesOverran() { timer?.schedule(at: ring.now + Self.settleTime) }
 
   private func mend() {
     if let due = contention.due(now: ring.now) {

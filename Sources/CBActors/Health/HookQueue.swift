@@ -23,7 +23,7 @@ public struct HookQueue<Subject: Hashable & Sendable, State: Hashable & Sendable
     if waiting.updateValue(state, forKey: subject) == nil { order.append(subject) }
   }
 
-  /// What to run the program for now; nil while it runs, and when there is nothing.
+  /// The next change to run the program for; nil while it runs, and where there is none.
   public mutating func next() -> Run? {
     guard !isRunning, let subject = order.first, let state = waiting.removeValue(forKey: subject) else { return nil }
     order.removeFirst()

@@ -127,8 +127,7 @@ struct RoutingRequests {
   }
 
   private func prefix(_ order: RoutingOrder) throws(RoutingRefusal) -> IPPrefix {
-    if let prefix = IPPrefix(order.subject) { return prefix }
-    guard let address = IPAddress(order.subject), let prefix = IPPrefix(address, length: address.bitWidth) else {
+    guard let prefix = IPPrefix(settingsText: order.subject) else {
       throw RoutingRefusal("'\(order.subject)' is no prefix, such as 192.0.2.0/24")
     }
     return prefix

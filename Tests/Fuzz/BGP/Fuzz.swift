@@ -37,6 +37,7 @@ import Wire
 
 /// What is read as rules is written as it came, reads back as itself, and has a place in the order.
 @Sendable func fuzzFlowspec(_ bytes: UnsafeRawBufferPointer, _ choice: UInt8) {
+  if choice & 2 != 0 { return fuzzFlowspecText(String(decoding: bytes, as: UTF8.self)) }
   let family = choice & 1 == 0 ? AddressFamily.ipv4Flowspec : .ipv6Flowspec
   guard let rules = NLRI(family, hasPathIdentifiers: false, bytes).flows else { return }
   for rule in rules {
@@ -47,6 +48,16 @@ import Wire
   }
   for (one, other) in zip(rules, rules.dropFirst()) where one != other {
     precondition((one < other) != (other < one), "two rules have no order")
+  }
+}
+
+/// What an operator may write parses as it is printed.
+private func fuzzFlowspecText(_ text: String) {
+  if let rule = try? FlowspecRule(parsing: text) {
+    precondition((try? FlowspecRule(parsing: "\(rule)")) == rule, "a rule's text reads back as another")
+  }
+  if let actions = try? FlowspecActions(parsing: text) {
+    precondition((try? FlowspecActions(parsing: "\(actions)")) == actions, "actions' text reads back as others")
   }
 }
 
