@@ -30,6 +30,30 @@ extension RingTests {
       #expect(try await outcome(["/bin/sh", "-c", "kill -TERM $$"]) == .killed(signal: 15))
     }
 
+    /// With files in place of pipes, on a thread that may wait.
+    @Test func whoWaitsGetsWhatItSays() throws {
+      let files = try [0, 1].map { _ in try #require(tmpfile()) }
+      defer { for file in files { fclose(file) } }
+      fputs("what is read", files[0])
+      rewind(files[0])
+      func run(_ script: String, timeout: Interval = .seconds(20)) -> ChildProcess.Outcome {
+        ChildProcess.runWaiting(
+          ["/bin/sh", "-c", script], environment: ["PATH": "/bin:/usr/bin"],
+          files: .init(input: fileno(files[0]), output: fileno(files[1])), timeout: timeout)
+      }
+      #expect(run("cat; exit 3") == .exited(3))
+      rewind(files[1])
+      let said = FileHandle(fileDescriptor: fileno(files[1]), closeOnDealloc: false).readDataToEndOfFile()
+      #expect(String(decoding: said, as: UTF8.self) == "what is read")
+      #expect(run("kill -KILL $$") == .killed(signal: 9))
+      #expect(run("sleep 60", timeout: .milliseconds(50)) == .timedOut)
+      let nowhere = ChildProcess.runWaiting(["/nowhere"], environment: [:], files: .init(), timeout: .seconds(1))
+      guard case .notStarted = nowhere else {
+        Issue.record("\(nowhere)")
+        return
+      }
+    }
+
     @Test func whatCannotBeStartedIsTold() async throws {
       guard case .notStarted(let error) = try await outcome(["/nowhere/at/all"]) else {
         Issue.record("started")
@@ -58,29 +82,28 @@ extension RingTests {
     @Test func whoTakesTooLongIsKilledWithAllOfItsOwn() async throws {
       let file = FileManager.default.temporaryDirectory.appendingPathComponent("child-\(UInt64.random(in: 0 ... .max))")
       defer { try? FileManager.default.removeItem(at: file) }
-      let script = "(sleep 1; touch \(file.path)) & trap '' TERM; sleep 60"
-      let began = RingExecutor.monotonicNow()
+      let script = "(sleep 3; touch \(file.path)) & trap '' TERM; sleep 60"
       #expect(
         try await outcome(["/bin/sh", "-c", script], ["PATH": "/bin:/usr/bin"], timeout: .milliseconds(200))
           == .timedOut)
-      #expect(RingExecutor.monotonicNow() - began < .seconds(1))
-      try await Task.sleep(for: .milliseconds(1_500))
+      try await Task.sleep(for: .milliseconds(3_500))
       #expect(!FileManager.default.fileExists(atPath: file.path))
     }
 
-    /// The ring turns while programs run.
-    @Test func nothingWaitsForAProgram() async throws {
+    /// The ring turns while programs run: this one ends only when the ring has turned.
+    @Test(.timeLimit(.minutes(1))) func nothingWaitsForAProgram() async throws {
+      let file = FileManager.default.temporaryDirectory.appendingPathComponent("child-\(UInt64.random(in: 0 ... .max))")
+      defer { try? FileManager.default.removeItem(at: file) }
       try await withRing { ring, actor in
         let runner = Runner(ring)
-        async let slow = runner.run(["/bin/sleep", "1"])
-        var longest = Interval.zero
+        async let slow = runner.run(
+          ["/bin/sh", "-c", "while [ ! -e \(file.path) ]; do sleep 0.02; done"], ["PATH": "/bin:/usr/bin"],
+          timeout: .seconds(50))
         for _ in 0..<50 {
-          let asked = RingExecutor.monotonicNow()
           await actor.run {}
-          longest = max(longest, RingExecutor.monotonicNow() - asked)
-          try await Task.sleep(for: .milliseconds(10))
+          try await Task.sleep(for: .milliseconds(2))
         }
-        #expect(longest < .milliseconds(200), "\(longest)")
+        try Data().write(to: file)
         #expect(await slow == .exited(0))
       }
     }

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int cb_spawn(char *const argv[], char *const envp[]) {
+int cb_spawn(char *const argv[], char *const envp[], const int standard[3]) {
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attributes;
   int error = posix_spawn_file_actions_init(&files);
@@ -21,8 +21,10 @@ int cb_spawn(char *const argv[], char *const envp[]) {
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);
-  error = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  if (!error) error = posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  for (int target = STDIN_FILENO; !error && target <= STDERR_FILENO; target++) {
+    if (standard[target] >= 0) error = posix_spawn_file_actions_adddup2(&files, standard[target], target);
+    else if (target != STDERR_FILENO) error = posix_spawn_file_actions_addopen(&files, target, "/dev/null", O_RDWR, 0);
+  }
   if (!error) error = posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
   if (!error) error = posix_spawnattr_setpgroup(&attributes, 0);
   if (!error) error = posix_spawnattr_setsigmask(&attributes, &none);

@@ -2,8 +2,8 @@ import CLinux
 import Glibc
 public import Wire
 
-/// A program of someone else's that runs beside us: started off the ring, watched on it, and killed with all that it has
-/// started when its time is over.
+/// A program of someone else's that runs beside us, and is killed with all that it has started when its time is over. One
+/// that a ring waits for is started off it, and watched on it.
 public enum ChildProcess {
   public enum Outcome: Hashable, Sendable {
     case exited(Int32)
@@ -30,13 +30,60 @@ public enum ChildProcess {
     }
   }
 
+  /// What a program reads and writes, by descriptors; nil for nothing, and for errors that go to ours.
+  public struct Files: Sendable {
+    public var input: Int32?
+    public var output: Int32?
+    public var errors: Int32?
+    public init(input: Int32? = nil, output: Int32? = nil, errors: Int32? = nil) {
+      self.input = input
+      self.output = output
+      self.errors = errors
+    }
+  }
+
+  /// Runs a program to its end, which the calling thread waits for: not on a ring.
+  public static func runWaiting(
+    _ arguments: [String], environment: [String: String], files: Files, timeout: Interval
+  ) -> Outcome {
+    let child = spawn(arguments, environment, files)
+    guard child > 0 else { return .notStarted(.system(arguments.first ?? "", child)) }
+    let end = RingExecutor.monotonicNow() + timeout
+    var watched = pollfd(fd: cb_process_descriptor(child), events: Int16(POLLIN), revents: 0)
+    guard watched.fd >= 0 else {
+      cb_process_kill(child)
+      return .notStarted(.system("pidfd_open", watched.fd))
+    }
+    defer { close(watched.fd) }
+    while true {
+      let left = max(.zero, end - RingExecutor.monotonicNow())
+      let isOver = poll(&watched, 1, Int32(clamping: left.nanoseconds / 1_000_000)) == 0 && left == .zero
+      if isOver { cb_process_kill(child) }
+      let status = cb_process_status(child)
+      if status != -EAGAIN { return outcome(status) }
+      guard isOver else { continue }
+      // Killed, it has nothing to wait for but the kernel.
+      poll(&watched, 1, -1)
+      _ = cb_process_status(child)
+      return .timedOut
+    }
+  }
+
+  fileprivate static func outcome(_ status: Int32) -> Outcome {
+    status >= 256 ? .killed(signal: status - 256) : .exited(status)
+  }
+
   /// To load a program may take a while: not on the ring.
   @concurrent private static func start(_ arguments: [String], _ environment: [String: String]) async -> Int32 {
+    spawn(arguments, environment, Files())
+  }
+
+  private static func spawn(_ arguments: [String], _ environment: [String: String], _ files: Files) -> Int32 {
     var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     var envp: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
     defer { for pointer in argv + envp { free(pointer) } }
     guard argv.count > 1 else { return -EINVAL }
-    return cb_spawn(&argv, &envp)
+    return cb_spawn(&argv, &envp, [files.input ?? -1, files.output ?? -1, files.errors ?? -1])
   }
 }
 
@@ -79,11 +126,7 @@ private final class ChildWatch {
     let status = cb_process_status(child)
     guard status != -EAGAIN else { return }
     // What it has left running goes with it where its time was over, and is its own matter otherwise.
-    if hasTimedOut {
-      finish(.timedOut)
-    } else {
-      finish(status >= 256 ? .killed(signal: status - 256) : .exited(status))
-    }
+    finish(hasTimedOut ? .timedOut : ChildProcess.outcome(status))
   }
 
   private func finish(_ outcome: ChildProcess.Outcome) {
