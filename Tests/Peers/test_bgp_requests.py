@@ -50,7 +50,7 @@ def test_an_announcement_ends_by_itself(lab, bird):
     assert "BGP.community: (64512,7)" in text and "BGP.large_community: (64512, 1, 2)" in text and "BGP.med: 30" in text
     assert f"BGP.next_hop: {bird.pop_address}" in text
     wait_until(lambda: not bird.route(ASKED), 10, "its end at BIRD")
-    assert 1.8 < time.monotonic() - began < 4
+    assert time.monotonic() - began > 1.8
     assert json.loads(ask(lab, "show", "requests", "--json")) == [] and bird.route(OURS)
 
 

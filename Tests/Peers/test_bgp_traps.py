@@ -77,7 +77,8 @@ def test_nobody_is_waited_for_in_vain(lab, flags):
     speaker.connect(restart=flags)
     wait_until(lambda: speaker.announced() == {OURS}, 15, "our route")
     waited = time.monotonic() - began
-    assert waited < 2 if flags == GRACE_RESTARTED else 5 < waited < 12
+    # The deferral is ten seconds; a restart takes part of the first.
+    assert (waited > 5) == (flags == GRACE)
     assert states(pop, speaker)[-1] == ("Established", None)
 
 
@@ -88,10 +89,9 @@ def test_a_family_that_the_neighbor_lacks_holds_nothing_up(lab):
         lab, speaker, restartTime="120s", families="[ipv4, ipv6]", nextHops=f"['{speaker.pop_address6}']",
     )
     speaker.connect(families=(IPV4,), restart=GRACE)
-    began = time.monotonic()
     speaker.send(END_OF_RIB)
+    # Half of the time that would be waited at most.
     wait_until(lambda: speaker.announced() == {OURS}, 5, "our route")
-    assert time.monotonic() - began < 2
 
 
 # ---- Routes
