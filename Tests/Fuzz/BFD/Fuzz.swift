@@ -40,7 +40,8 @@ private let peer = SessionTable.Peer(local: .v4(.loopback), remote: .v4(.loopbac
     now = now + .milliseconds(Int64(octets.first ?? 0))
     table[discriminator]?.handleTimeout(now: now)
   }
-  now = now + .seconds(1 << 20)
+  // 255 intervals of 2^32 microseconds are 12.7 days.
+  now = now + .seconds(13 * 86_400)
   table[discriminator]?.handleTimeout(now: now)
   precondition(table[discriminator]?.state != .up, "up, though nothing has come for days")
 }
