@@ -23,7 +23,7 @@ import Wire
       set { bench.kernel = newValue }
     }
     func settle() { bench.settle() }
-    func observe(_ route: Route, isRemoval: Bool) -> Bool { bench.routes.observe(route, isRemoval: isRemoval) }
+    func observe(_ route: Route, _ notice: Notice) -> Bool { bench.routes.observe(route, notice) }
     func mend(_ key: Route.Key) { bench.routes.mend(key) }
     var counts: RouteSynchronizer.Counts { bench.routes.counts }
   }
@@ -102,7 +102,7 @@ import Wire
     let machine = self.machine()
     let gone = try #require(machine.kernel.routes[Self.key(1)])
     machine.kernel.routes[Self.key(1)] = nil
-    #expect(machine.observe(gone, isRemoval: true))
+    #expect(machine.observe(gone, .removal))
     machine.settle()
     #expect(machine.kernel.routes[Self.key(1)] == nil, "not before it is time")
     machine.mend(Self.key(1))
@@ -113,7 +113,7 @@ import Wire
   @Test func aRouteThatIsChangedIsChangedBack() {
     let machine = self.machine()
     machine.kernel.routes[Self.key(1)] = Self.theirs
-    #expect(machine.observe(Self.theirs, isRemoval: false))
+    #expect(machine.observe(Self.theirs, .presence))
     machine.mend(Self.key(1))
     machine.settle()
     #expect(machine.kernel.routes[Self.key(1)]?.path == .hops([hop("10.0.0.1")]))
@@ -122,13 +122,13 @@ import Wire
   @Test func whatIsAsItShouldBeNeedsNoAnswer() throws {
     let machine = self.machine()
     let same = try #require(machine.kernel.routes[Self.key(1)])
-    #expect(!machine.observe(same, isRemoval: false))
+    #expect(!machine.observe(same, .presence))
     let unknown = Route(Self.key(77), path: .hops([hop("10.0.0.1")]))
-    #expect(!machine.observe(unknown, isRemoval: true))
+    #expect(!machine.observe(unknown, .removal))
     let others = Route(Self.key(1), path: .hops([hop("10.0.0.9")]), origin: .administrator)
-    #expect(!machine.observe(others, isRemoval: false))
+    #expect(!machine.observe(others, .presence))
     let elsewhere = Route(.init(prefix("11.0.0.0/8"), table: 77), path: .hops([hop("10.0.0.9")]))
-    #expect(!machine.observe(elsewhere, isRemoval: false))
+    #expect(!machine.observe(elsewhere, .presence))
     let requests = machine.kernel.requests
     machine.mend(Self.key(1))
     machine.settle()
@@ -139,7 +139,7 @@ import Wire
     let machine = self.machine()
     let extra = Route(Self.key(9), path: .hops([hop("10.0.0.9")]))
     machine.kernel.routes[extra.key] = extra
-    #expect(machine.observe(extra, isRemoval: false))
+    #expect(machine.observe(extra, .presence))
     machine.mend(extra.key)
     machine.settle()
     #expect(machine.kernel.routes[extra.key] == nil)
@@ -152,10 +152,91 @@ import Wire
     machine.settle()
     #expect(machine.counts.stale == 1)
     machine.kernel.routes = [:]
-    #expect(!machine.observe(Self.theirs, isRemoval: true))
+    #expect(!machine.observe(Self.theirs, .removal))
     #expect(machine.counts.stale == 0)
     machine.bench.routes.sweep()
     machine.settle()
     #expect(machine.kernel.routes.isEmpty)
+  }
+
+  // MARK: Routes of theirs in the place of ours
+
+  private static let usurper = Route(key(1), path: .hops([hop("10.0.0.9")]), origin: .administrator)
+
+  /// Theirs stands where ours has stood; the kernel has told of theirs alone.
+  @Test func aRouteThatAnothersReplacesIsPutBack() throws {
+    let machine = self.machine()
+    let ours = try #require(machine.kernel.routes[Self.key(1)])
+    machine.kernel.routes[Self.key(1)] = Self.usurper
+    #expect(machine.observe(Self.usurper, .replacement))
+    #expect(!machine.observe(Self.usurper, .replacement), "theirs, changed again, is no second harm")
+    machine.settle()
+    #expect(machine.kernel.routes[Self.key(1)] == Self.usurper, "not before it is time")
+    machine.mend(Self.key(1))
+    machine.settle()
+    #expect(machine.kernel.routes[Self.key(1)] == ours && machine.counts.refused == 0)
+  }
+
+  @Test func itIsPutBackAlsoWhereTheirsIsGoneByThen() throws {
+    let machine = self.machine()
+    let ours = try #require(machine.kernel.routes[Self.key(1)])
+    machine.kernel.routes[Self.key(1)] = nil
+    #expect(machine.observe(Self.usurper, .replacement))
+    machine.mend(Self.key(1))
+    machine.settle()
+    #expect(machine.kernel.routes[Self.key(1)] == ours && machine.counts.refused == 0)
+  }
+
+  /// Theirs was there first: it is theirs to replace, and ours stays away.
+  @Test func whoReplacesARouteOfTheirOwnIsLeftAlone() {
+    let machine = Machine()
+    machine.kernel.routes[Self.key(1)] = Self.usurper
+    machine.bench.routes.set(Self.key(1), path: .hops([hop("10.0.0.1")]))
+    machine.settle()
+    #expect(machine.counts.conflicts == 1)
+    var changed = Self.usurper
+    changed.path = .hops([hop("10.0.0.8")])
+    machine.kernel.routes[Self.key(1)] = changed
+    #expect(!machine.observe(changed, .replacement))
+    machine.bench.resync()
+    machine.settle()
+    #expect(machine.kernel.routes[Self.key(1)] == changed)
+  }
+
+  @Test func aRouteThatNobodyWantsAnyMoreIsTheirsWhenTheyReplaceIt() {
+    let machine = self.machine()
+    machine.kernel.routes[Self.key(1)] = Self.usurper
+    #expect(machine.observe(Self.usurper, .replacement))
+    machine.bench.routes.remove(Self.key(1))
+    machine.mend(Self.key(1))
+    machine.settle()
+    #expect(machine.kernel.routes[Self.key(1)] == Self.usurper)
+  }
+
+  /// What is told while the lists are read is known when they have been read to their end.
+  @Test func aReplacementThatIsToldDuringAReadingIsPutRightAfterIt() throws {
+    let machine = self.machine()
+    let ours = try #require(machine.kernel.routes[Self.key(1)])
+    machine.bench.resync()
+    #expect(machine.observe(Self.usurper, .replacement))
+    machine.kernel.routes[Self.key(1)] = Self.usurper
+    machine.settle()
+    #expect(machine.kernel.routes[Self.key(1)] == ours && machine.counts.conflicts == 0)
+  }
+
+  /// The list shows that theirs has gone again, and that ours is there.
+  @Test func aReplacementThatTheListsDoNotShowIsForgotten() throws {
+    let machine = self.machine()
+    let ours = try #require(machine.kernel.routes[Self.key(1)])
+    machine.bench.resync()
+    #expect(machine.observe(Self.usurper, .replacement))
+    machine.settle()
+    // From here on, another that comes first is left alone.
+    machine.kernel.routes[Self.key(1)] = nil
+    #expect(machine.observe(ours, .removal))
+    machine.kernel.routes[Self.key(1)] = Self.usurper
+    machine.mend(Self.key(1))
+    machine.settle()
+    #expect(machine.kernel.routes[Self.key(1)] == Self.usurper && machine.counts.conflicts == 1)
   }
 }

@@ -3,8 +3,8 @@ import Netlink
 import Ring
 import Wire
 
-/// Hears what other programs do to the routes that bear our origin: on a socket of its own, so that a flood of it takes no
-/// room from the kernel's answers.
+/// Hears what other programs do to the routes that bear our origin, and which routes of theirs they put in the place of
+/// others: on a socket of its own, so that a flood of it takes no room from the kernel's answers.
 final class RouteNotices: NetlinkSocketDelegate {
   private weak var routes: KernelRoutes?
   private var socket: NetlinkSocket?
@@ -32,9 +32,9 @@ final class RouteNotices: NetlinkSocketDelegate {
   }
 
   func netlinkSocket(_ socket: NetlinkSocket, received bytes: UnsafeRawBufferPointer) {
-    var changes: [(route: Route, isRemoval: Bool)] = []
+    var changes: [(route: Route, notice: Notice)] = []
     transactions.receive(bytes) { event in
-      if case .notified(.route(let route), let isRemoval) = event { changes.append((route, isRemoval)) }
+      if case .notified(.route(let route), let notice) = event { changes.append((route, notice)) }
     }
     guard !changes.isEmpty else { return }
     routes?.assumeIsolated { $0.disturbed(changes) }

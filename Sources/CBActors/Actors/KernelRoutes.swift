@@ -210,13 +210,18 @@ public actor KernelRoutes {
 
   // MARK: What others do
 
-  func disturbed(_ changes: [(route: Route, isRemoval: Bool)]) {
-    // A list that is being read may be older or newer than this.
-    guard !isReading else { return mustRead = true }
+  func disturbed(_ changes: [(route: Route, notice: Notice)]) {
     var wrong: [Route.Key] = []
-    for change in changes where routes.observe(change.route, isRemoval: change.isRemoval) {
-      contention.disturbed(change.route.key, now: ring.now)
-      wrong.append(change.route.key)
+    for (route, notice) in changes {
+      // A list that is being read may be older or newer than this.
+      if isReading, route.origin == configuration.routes.origin {
+        mustRead = true
+        continue
+      }
+      guard routes.observe(route, notice) else { continue }
+      if isReading { mustRead = true }
+      contention.disturbed(route.key, now: ring.now)
+      wrong.append(route.key)
     }
     guard let first = wrong.first else { return }
     logger.warning(

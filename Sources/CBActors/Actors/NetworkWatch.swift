@@ -61,8 +61,8 @@ public actor NetworkWatch {
     transactions.receive(bytes) { event in
       switch event {
       case .found(let item, _): if let change = networks.apply(item, isRemoval: false) { changes.append(change) }
-      case .notified(let item, let isRemoval):
-        if let change = networks.apply(item, isRemoval: isRemoval) { changes.append(change) }
+      case .notified(let item, let notice):
+        if let change = networks.apply(item, isRemoval: notice == .removal) { changes.append(change) }
       case .dumpEnded(_, .inconsistent), .overrun: mustRead = true
       case .dumpEnded(.addresses, _):
         changes += networks.endResync()

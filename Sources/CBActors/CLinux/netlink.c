@@ -38,7 +38,9 @@ int cb_netlink_keep_routes(int fd, uint8_t protocol, uint32_t other_than) {
   // Integers of netlink are in the machine's order, a load of BPF is in the network's.
   struct sock_filter code[] = {
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(other_than), 2, 0),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(other_than), 4, 0),
+    BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_flags)),
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, htons(NLM_F_REPLACE), 3, 0),
     BPF_STMT(BPF_LD | BPF_B | BPF_ABS, NLMSG_HDRLEN + offsetof(struct rtmsg, rtm_protocol)),
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, protocol, 1, 0),
     BPF_STMT(BPF_RET | BPF_K, 0),

@@ -84,8 +84,8 @@ public enum Item: Hashable, Sendable {
   case link(Link)
   case address(InterfaceAddress)
 
-  /// Nil for what is malformed or unknown here; `isRemoval` where it tells that something is gone.
-  static func read(_ message: MessageReader.Message) -> (item: Item, isRemoval: Bool)? {
+  /// Nil for what is malformed or unknown here.
+  static func read(_ message: MessageReader.Message) -> (item: Item, notice: Notice)? {
     let item: Item? =
       switch message.type {
       case .newRoute, .deleteRoute: Route(message.body).map { .route($0) }
@@ -96,6 +96,16 @@ public enum Item: Hashable, Sendable {
       default: nil
       }
     let removals: [MessageType] = [.deleteRoute, .deleteNextHop, .deleteRule, .deleteLink, .deleteAddress]
-    return item.map { ($0, removals.contains(message.type)) }
+    let notice: Notice =
+      removals.contains(message.type) ? .removal : message.flags.contains(.replace) ? .replacement : .presence
+    return item.map { ($0, notice) }
   }
+}
+
+/// What has become of an item that a notification tells of.
+public enum Notice: Hashable, Sendable {
+  case presence
+  /// It stands where another with the same key has stood (`NLM_F_REPLACE`): of the end of that one the kernel says nothing.
+  case replacement
+  case removal
 }

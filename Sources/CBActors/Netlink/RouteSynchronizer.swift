@@ -1,7 +1,8 @@
 public import Wire
 
 /// The routes that we want in the kernel against those that it has under our origin: the smallest set of changes that
-/// makes one of the other. What is of another origin or in another table is neither read nor changed.
+/// makes one of the other. What is of another origin or in another table is neither read nor changed, unless it was put in
+/// the place of a route of ours.
 ///
 /// ``nextChange()`` gives one change at a time and takes it for done until ``completed(_:_:)`` says otherwise.
 public struct RouteSynchronizer {
@@ -44,6 +45,8 @@ public struct RouteSynchronizer {
     var isRefused = false
     /// Of an earlier run, and not wanted in this.
     var isStale = false
+    /// Another's route stands where ours has stood.
+    var isReplaced = false
     var wasSeen = false
   }
 
@@ -180,6 +183,7 @@ public struct RouteSynchronizer {
         inFlight += 1
         entries[key] = entry
         return .removeRoute(route(key, wanted))
+      case (let wanted, ..<0) where entry.isReplaced: change = .replaceRoute(route(key, wanted))
       case (let wanted, ..<0): change = .addRoute(route(key, wanted))
       case (..<0, let installed): change = .removeRoute(route(key, installed))
       case (let wanted, _): change = .replaceRoute(route(key, wanted))
@@ -189,6 +193,7 @@ public struct RouteSynchronizer {
         retain(entry.wanted)
         letGo(entry.installed)
         entry.installed = entry.wanted
+        entry.isReplaced = false
       }
       entries[key] = entry.wanted < 0 && entry.installed < 0 ? nil : entry
       if let change { return change }
@@ -226,6 +231,7 @@ public struct RouteSynchronizer {
         queue(route.key, &entry)
       } else {
         if error.number == KernelError.exists { counts.conflicts += 1 }
+        entry.isReplaced = false
         if !entry.isRefused { counts.refused += 1 }
         entry.isRefused = true
       }
@@ -295,6 +301,7 @@ public struct RouteSynchronizer {
     isResyncing = false
     nextHops.endResync()
     updateAll { synchronizer, key, entry in
+      if entry.wasSeen { entry.isReplaced = false }
       guard !entry.wasSeen else { return true }
       synchronizer.letGo(entry.installed)
       entry.installed = -1
@@ -310,13 +317,17 @@ public struct RouteSynchronizer {
 
   // MARK: What others do
 
-  /// Another program has put, changed or removed a route of our origin. True where ``mend(_:)`` is to answer that; not
-  /// to be asked while the kernel's lists are read.
-  public mutating func observe(_ route: Route, isRemoval: Bool) -> Bool {
-    guard isOurs(route), isRemoval ? entries[route.key] != nil : true else { return false }
-    var entry = entries[route.key] ?? Entry()
+  /// Another program has put, changed or removed a route of our origin, or put one of its own in the place of ours. True
+  /// where ``mend(_:)`` is to answer that. While the kernel's lists are read, for routes of another origin alone.
+  public mutating func observe(_ route: Route, _ notice: Notice) -> Bool {
+    let (isOurs, known) = (isOurs(route), entries[route.key])
+    var entry = known ?? Entry()
+    // What was there before ours is its owner's to replace.
+    let isHarm = isOurs ? notice != .removal || known != nil : notice == .replacement && entry.installed >= 0
+    guard isHarm else { return false }
+    entry.isReplaced = !isOurs
     let isWrong: Bool
-    if isRemoval {
+    if notice == .removal || !isOurs {
       isWrong = entry.wanted >= 0
       letGo(entry.installed)
       entry.installed = -1

@@ -12,7 +12,7 @@ public struct Transactions {
     case found(Item, Dump)
     case dumpEnded(Dump, DumpEnd)
     /// Unasked, of a group that the socket has joined.
-    case notified(Item, isRemoval: Bool)
+    case notified(Item, Notice)
     /// Answers or notifications were lost: what was outstanding may have been done or not. Ask for all again.
     case overrun
   }
@@ -157,15 +157,15 @@ public struct Transactions {
   }
 
   private mutating func receiveItem(_ message: MessageReader.Message, _ deliver: (Event) -> Void) {
-    guard let (item, isRemoval) = Item.read(message) else { return ignored += 1 }
+    guard let (item, notice) = Item.read(message) else { return ignored += 1 }
     if message.sequence == 0 {
-      deliver(.notified(item, isRemoval: isRemoval))
+      deliver(.notified(item, notice))
     } else if let running, running.sequence == message.sequence, message.flags.contains(.multi) {
       if message.flags.contains(.dumpInterrupted) { self.running?.isTainted = true }
       deliver(.found(item, running.dump))
     } else {
       // Another's change, of which a notification carries that one's number.
-      deliver(.notified(item, isRemoval: isRemoval))
+      deliver(.notified(item, notice))
     }
   }
 }

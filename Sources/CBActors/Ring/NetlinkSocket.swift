@@ -57,8 +57,8 @@ public final class NetlinkSocket {
   /// What the kernel knows it by: requests of its, and the notifications of what they changed, bear it.
   public var port: UInt32 { cb_netlink_port(descriptor) }
 
-  /// Of notifications, receives from now on those of routes alone that are of one protocol and that another socket than
-  /// that of `port` has caused.
+  /// Of notifications of routes, receives from now on those alone that another socket than that of `port` has caused: of
+  /// routes of one protocol, and of those of any that stand in the place of another.
   public func keepRoutes(ofProtocol number: UInt8, notCausedBy port: UInt32) throws(RingError) {
     let result = cb_netlink_keep_routes(descriptor, number, port)
     guard result == 0 else { throw .system("SO_ATTACH_FILTER (netlink)", result) }

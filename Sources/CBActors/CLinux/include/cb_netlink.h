@@ -8,5 +8,6 @@
 int cb_netlink_open(const uint32_t *groups, unsigned count, int buffer_bytes);
 // The address that the kernel knows it by, which requests of its bear (nlmsg_pid); 0 where it has none.
 uint32_t cb_netlink_port(int fd);
-// Of notifications, lets it have those of routes of one protocol that another socket than this one has caused.
+// Of notifications of routes, lets it have those that another socket than `other_than` has caused: of one protocol, and of
+// what has replaced a route, whose protocol may have been that.
 int cb_netlink_keep_routes(int fd, uint8_t protocol, uint32_t other_than);
