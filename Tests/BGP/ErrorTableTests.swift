@@ -94,7 +94,9 @@ struct ErrorTableRow: Sendable, CustomTestStringConvertible {
     .init(6, 4, "Administrative Reset", "RFC 4486 §4, RFC 9003", .never("no order resets a session")),
     .init(
       6, 5, "Connection Rejected", "RFC 4486 §4",
-      .never("who is no neighbor, or comes while it is held in Idle, gets a TCP reset and no word")),
+      .elsewhere(
+        "someone connects who is no neighbor; who is one, and held in Idle, gets a TCP reset and no word",
+        test: "test_bgp_traps.py::test_a_stranger_is_told_that_it_is_one")),
     .init(6, 6, "Other Configuration Change", "RFC 4486 §4", .never("settings change with a restart, which is 6/2")),
     .init(
       6, 7, "Connection Collision Resolution", "RFC 4486 §4",
@@ -188,6 +190,15 @@ struct ErrorTableTests {
     pair.run(for: .seconds(1))
     let sent = pair.notificationsSent(.a) + pair.notificationsSent(.b)
     #expect(!sent.isEmpty && sent.allSatisfy { $0 == .cease(.collisionResolution) })
+  }
+
+  @Test func strangersBeyondSoManyASecondHearNothing() {
+    var rejections = ConnectionRejections()
+    func told(at milliseconds: Int64) -> Int {
+      (0..<100).count { _ in rejections.next(now: .zero + .milliseconds(milliseconds)) != nil }
+    }
+    #expect([0, 999, 1_000, 1_500, 9_000].map(told) == [10, 0, 10, 0, 10])
+    #expect(rejections.next(now: .zero + .seconds(20)) == NotificationMessage.cease(.connectionRejected).serialized)
   }
 
   // MARK: Written down

@@ -1,7 +1,9 @@
 """What went wrong for users of other speakers, told to cbpop by a peer that says exactly that. docs/bgp-traps.md names them all."""
 
+import contextlib
 import re
 import socket
+import struct
 import time
 
 import pytest
@@ -137,6 +139,54 @@ def test_the_prefix_goes_before_the_service(lab):
 
 
 # ---- Strangers and floods
+
+
+def everything(own):
+    """All that comes until the end, whichever end it is."""
+    heard = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := own.recv(4096):
+            heard += piece
+    return heard
+
+
+def test_a_stranger_is_told_that_it_is_one(lab):
+    """RFC 4486 §4: Connection Rejected, and the end. Many of them are no trouble to the neighbors."""
+    speaker, stranger = Speaker(lab), Speaker(lab)
+    start(lab, speaker)
+    speaker.connect()
+
+    def ask(sends=b""):
+        with inside(stranger.space), socket.socket() as own:
+            own.settimeout(5)
+            with contextlib.suppress(ConnectionError):
+                own.connect((stranger.pop_address, 179))
+                own.sendall(sends)
+            return everything(own)
+
+    assert ask() == message(3, bytes([6, 5]))
+    assert ask(b"GET / HTTP/1.1\r\n\r\n") == message(3, bytes([6, 5]))
+    # Beyond a few a second they are reset without a word, and none of them leaves anything behind.
+    assert {ask() for _ in range(200)} <= {message(3, bytes([6, 5])), b""}
+    connections = ["ip", "netns", "exec", lab.space, "ss", "-Htn", "state", "connected", "dst", stranger.address]
+    wait_until(lambda: not re.search("ESTAB|CLOSE-WAIT", run(*connections)), what="no connection left")
+    assert report(lab.pop)[speaker.name]["state"] == "Established"
+
+
+def test_a_second_connection_does_not_shake_an_established_session(lab):
+    """RFC 4271 §6.8: it is the new one that goes, told so as soon as its OPEN shows what it is."""
+    speaker = Speaker(lab)
+    start(lab, speaker)
+    speaker.connect()
+    first = speaker.socket
+    with inside(speaker.space), socket.socket() as second:
+        second.bind((speaker.address, 0))
+        second.settimeout(5)
+        second.connect((speaker.pop_address, 179))
+        second.sendall(message(1, struct.pack(">BHH4sB", 4, speaker.number, 90, socket.inet_aton(speaker.address), 0)))
+        assert everything(second).endswith(message(3, bytes([6, 7])))
+    assert speaker.socket is first and report(lab.pop)[speaker.name]["state"] == "Established"
+    assert not any(kind in (3, None) for _, kind, _ in speaker.messages)
 
 
 def test_who_is_farther_away_gets_no_connection(lab):

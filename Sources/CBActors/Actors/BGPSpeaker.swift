@@ -14,6 +14,7 @@ public actor BGPSpeaker {
   let sessions: [BGPSession]
   let peers: [PeerID]
   private var listeners: [TCPListener] = []
+  private var rejections = ConnectionRejections()
   private let forwarding: Forwarding?
   /// The kernel may have routes of an earlier run that nobody has told of in this.
   private var mustSweep = false
@@ -229,11 +230,18 @@ public actor BGPSpeaker {
 
   private func accepted(_ connection: TCPConnection) {
     guard let session = sessions.first(where: { $0.neighbor.isReached(at: connection.remoteAddress) }) else {
-      logger.info("no such neighbor", metadata: ["address": "\(connection.remoteAddress.ip)"])
-      return connection.abort()
+      return reject(connection)
     }
     let bound = RingBound(connection)
     session.assumeIsolated { $0.accept(bound) }
+  }
+
+  private func reject(_ connection: TCPConnection) {
+    guard let message = rejections.next(now: ring.now) else { return connection.abort() }
+    logger.info("no such neighbor", metadata: ["address": "\(connection.remoteAddress.ip)"])
+    // It goes at once or not at all: the kernel's buffer is empty.
+    _ = message.withUnsafeBytes { connection.write($0) }
+    connection.close()
   }
 }
 
