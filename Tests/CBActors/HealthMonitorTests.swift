@@ -54,9 +54,9 @@ import Wire
       let monitor = HealthMonitor(
         ring: namespace.ring,
         checks: [
-          .init("service", .withdraws, check) { await service.probe() },
-          .init("load", .degrades, check) { await service.isBearable },
-          .init("drain", .drains, check) { await !service.isDrained },
+          .init("service", .withdraws, check) { Finding(await service.probe(), "asked") },
+          .init("load", .degrades, check) { Finding(await service.isBearable, "measured") },
+          .init("drain", .drains, check) { Finding(await !service.isDrained, "looked for") },
         ],
         groups: [
           .init("all", checks: ["service", "load", "drain"], announcement),

@@ -103,6 +103,88 @@ def test_a_drained_group_may_stay_as_the_last_choice(lab):
         wait_until(lambda: med(bird, WEB) == 100, 3, "the MED as before")
 
 
+def health(lab):
+    return {view["name"]: view for view in lab.show("health", "--json")}
+
+
+def test_why_a_prefix_is_not_announced_is_seen_at_once(lab):
+    bird = Bird(lab).start()
+    app, drain = lab.directory / "app-is-well", lab.directory / "drain"
+    app.touch()
+    check = script(lab.directory / "check", f"test -e {app} || exit 3")
+    pop = start(
+        lab, bird, bgp=f"""  announce: [192.0.2.0/24]
+  announcements:
+    - name: web
+      prefixes: [{OURS}]
+      checks: [app, load]
+    - name: lesser
+      prefixes: [{WEB}]
+      checks: [app, drain]
+      onFailure: med
+      medUp: 100
+      medDrained: 900
+  health:
+    recoveryDelay: 500ms
+    maximumFalls: 3
+    drainFile: {drain}
+    load: {{memoryHigh: 100, connectionsHigh: 80, connectionsLow: 60}}
+    commands:
+      - name: app
+        command: [{check}]
+        interval: 200ms
+""",
+    )
+    wait_until(lambda: bird.count() == 3, what="all three")
+    views = health(lab)
+    assert list(views) == ["announce", "web", "lesser"]
+    assert all(view["state"] == "up" and view["reason"] == "all is well" and view["isAnnounced"] for view in views.values())
+    assert views["lesser"]["med"] == 100 and views["web"]["prefixes"] == [OURS] and views["web"]["falls"] == 0
+    checks = {check["name"]: check for check in views["announce"]["checks"]}
+    listeners = [check["last"] for name, check in checks.items() if name.startswith(f"QUIC 127.0.0.1:{pop.quic_port}")]
+    assert listeners and set(listeners) == {"a handshake"} and len(checks) == len(listeners) + 3
+    assert all(check["isHealthy"] and check["isLastGood"] for check in checks.values())
+    assert checks["app"]["last"] == "exit status 0" and checks["drain"]["last"] == f"{drain} is not there"
+    assert re.fullmatch(
+        r"memory \d+ %, too high from 100 % on; connections 0 %, too high from 80 % on", checks["load"]["last"])
+    assert [check["name"] for check in views["web"]["checks"]] == ["load", "app"]
+
+    app.unlink()
+    wait_until(lambda: health(lab)["web"]["state"] == "down", 5, "web down")
+    views = health(lab)
+    assert views["web"]["reason"] == "unhealthy: app" and not views["web"]["isAnnounced"] and views["web"]["falls"] == 1
+    (failing,) = [check for check in views["web"]["checks"] if not check["isHealthy"]]
+    assert failing["last"] == "exit status 3" and failing["effect"] == "withdraws" and failing["needed"] == 3
+    assert views["lesser"]["isAnnounced"] and views["lesser"]["med"] == 900
+    text = lab.show("health")
+    assert re.search(rf"^web is down for 00:00:\d\d: unhealthy: app\n    NOT announced: {OURS}\n    falls: 1 in 60 s", text, re.M)
+    assert re.search(r"^  x app +withdraws  UNHEALTHY for 00:00:\d\d +exit status 3, \d s ago$", text, re.M)
+    assert f"announced with MED 900: {WEB}" in text
+    done = lab.ask("why", OURS)
+    assert done.returncode == 1 and "its group web is down: unhealthy: app (cbpop bgp show health)" in done.stderr
+
+    # Too often: what is well again is kept away, and it is said for how long.
+    for _ in range(2):
+        app.touch()
+        wait_until(lambda: health(lab)["web"]["checks"][1]["isHealthy"], 5, "the check healthy")
+        app.unlink()
+        wait_until(lambda: not health(lab)["web"]["checks"][1]["isHealthy"], 5, "the check not healthy")
+    app.touch()
+    wait_until(lambda: health(lab)["web"]["reason"] == "it has come and gone too often", 5, "the suppression")
+    assert 0 < health(lab)["web"]["suppressedFor"] <= 60
+    drain.touch()
+    wait_until(lambda: health(lab)["lesser"]["state"] == "drained", 5, "drained")
+    assert f"{drain} is there" in lab.show("health")
+
+
+def test_what_is_not_checked_is_said_too(lab):
+    bird = Bird(lab).start()
+    start(lab, bird, bgp=f"  announce: [{OURS}]\n  health: {{off: true}}\n")
+    (view,) = lab.show("health", "--json")
+    assert view["state"] == "up" and view["isAnnounced"] and "seconds" not in view
+    assert "announce is up: nothing is checked: bgp.health.off" in lab.show("health")
+
+
 def test_load_degrades_or_withdraws(lab):
     """Memory in use is the load that any machine has: past a mark of 1 % it is too high."""
     bird = Bird(lab).start()

@@ -1,3 +1,4 @@
+public import Health
 public import Logging
 public import QUIC
 public import QUICTLS
@@ -28,23 +29,23 @@ public actor HandshakeProbe {
     self.configuration = configuration
   }
 
-  /// True when the handshake has been completed, and closes the connection. A listener that refuses us in words, for
-  /// want of a certificate of ours or of room for one more, serves those that it has.
+  /// Good when the handshake has been completed; closes the connection. A listener that refuses us in words, for want of
+  /// a certificate of ours or of room for one more, serves those that it has.
   ///
   /// - Parameter share: the one to ask of the rings that share the listener; nil leaves it to chance.
-  public func isAnswered(by address: SocketAddress, on share: RingShare? = nil) async -> Bool {
+  public func ask(_ address: SocketAddress, on share: RingShare? = nil) async -> Finding {
     do {
       let endpoint = try await endpoint(isIPv4: address.ip.isIPv4)
       let session = try await endpoint.connect(
         to: address, tls: RingBound(tls.makeSession(serverName: "\(address.ip)")), on: share, delegate: nil)
       defer { Task { await session.close() } }
       try await session.ready()
-      return true
+      return Finding(true, "a handshake")
     } catch CloseReason.peerTransport(let error) where Self.refusals.contains(error.code) {
-      return true
+      return Finding(true, "refused in words: \(error)")
     } catch {
       logger.debug("no handshake", metadata: ["address": "\(address)", "error": "\(error)"])
-      return false
+      return Finding(false, "no handshake: \(error)")
     }
   }
 

@@ -20,11 +20,11 @@ public actor HealthMonitor {
     public var name: String
     public var effect: Effect
     public var configuration: HealthCheck.Configuration
-    public var probe: @Sendable () async -> Bool
+    public var probe: @Sendable () async -> Finding
 
     public init(
       _ name: String, _ effect: Effect = .withdraws, _ configuration: HealthCheck.Configuration = .init(),
-      probe: @escaping @Sendable () async -> Bool
+      probe: @escaping @Sendable () async -> Finding
     ) {
       self.name = name
       self.effect = effect
@@ -50,15 +50,19 @@ public actor HealthMonitor {
   public nonisolated let ring: RingExecutor
   public nonisolated var unownedExecutor: UnownedSerialExecutor { ring.asUnownedSerialExecutor() }
 
-  private let checks: [Check]
+  let checks: [Check]
   private let logger: Logger
-  private let groups: [Group]
+  let groups: [Group]
   private let onChange: @Sendable (Int, Announcement.State) -> Void
-  private var cores: [HealthCheck] = []
+  private(set) var cores: [HealthCheck] = []
+  /// What the last probe of each check has found, and when.
+  private(set) var findings: [(finding: Finding?, at: Instant)]
   /// Probes that have not come back, late ones included: one at a time of each check.
   private var isBusy: [Bool]
   /// By group.
-  private var announcements: [Announcement]
+  private(set) var announcements: [Announcement]
+  /// By group: since when it is at its level.
+  private(set) var since: [Instant]
   private var timer: RingTimer?
   private var waiters: [CheckedContinuation<Void, Never>] = []
 
@@ -74,13 +78,15 @@ public actor HealthMonitor {
     self.logger = logger
     self.onChange = onChange
     isBusy = checks.map { _ in false }
+    let now = RingExecutor.monotonicNow()
+    findings = checks.map { _ in (nil, now) }
+    since = groups.map { _ in now }
     announcements = groups.map { group in
       let own = checks.filter { group.checks.contains($0.name) }
       let degrading = own.filter { $0.effect == .degrades }.map(\.name)
       // What the operator wants is not known either before it has been looked for.
       return Announcement(
-        group.configuration, checks: own.filter { $0.effect != .degrades }.map(\.name), degrading: degrading,
-        now: RingExecutor.monotonicNow())
+        group.configuration, checks: own.filter { $0.effect != .degrades }.map(\.name), degrading: degrading, now: now)
     }
   }
 
@@ -125,7 +131,11 @@ public actor HealthMonitor {
   // MARK: Probing
 
   private func timerFired() {
-    for index in cores.indices where cores[index].handleTimeout(now: ring.now) { judge(index, cause: "no answer") }
+    for index in cores.indices where cores[index].isLate(now: ring.now) {
+      let patience = checks[index].configuration.timeout.nanoseconds / 1_000_000
+      findings[index] = (Finding(false, "no answer within \(patience) ms"), ring.now)
+      if cores[index].handleTimeout(now: ring.now) { judge(index) }
+    }
     for index in announcements.indices where announcements[index].deadline <= ring.now {
       let before = announcements[index].state
       announcements[index].handleTimeout(now: ring.now)
@@ -140,22 +150,25 @@ public actor HealthMonitor {
       isBusy[index] = true
       let probe = checks[index].probe
       Task {
-        let isGood = await probe()
-        self.completed(index, id, isGood)
+        let finding = await probe()
+        self.completed(index, id, finding)
       }
     }
     schedule()
   }
 
-  private func completed(_ index: Int, _ id: HealthCheck.ProbeID, _ isGood: Bool) {
+  private func completed(_ index: Int, _ id: HealthCheck.ProbeID, _ finding: Finding) {
     isBusy[index] = false
     guard index < cores.count else { return }
-    if cores[index].completed(id, isGood: isGood, now: ring.refreshNow()) { judge(index, cause: "probes failed") }
+    let now = ring.refreshNow()
+    if cores[index].isAwaiting(id) { findings[index] = (finding, now) }
+    if cores[index].completed(id, isGood: finding.isGood, now: now) { judge(index) }
     pump()
   }
 
-  private func judge(_ index: Int, cause: String) {
+  private func judge(_ index: Int) {
     let (check, isHealthy) = (checks[index], cores[index].isHealthy)
+    let cause = findings[index].finding?.words ?? "-"
     let name = check.name
     logger.log(
       level: isHealthy ? .notice : .warning, "health",
@@ -174,6 +187,7 @@ public actor HealthMonitor {
     guard state != before else { return }
     let metadata: Logger.Metadata = ["group": "\(groups[place].name)", "cause": "\(state)"]
     guard state.level != before.level else { return logger.info("still \(state.level)", metadata: metadata) }
+    since[place] = ring.now
     switch state {
     case .announced: logger.notice("announced", metadata: metadata)
     case .degraded: logger.warning("degraded", metadata: metadata)

@@ -59,8 +59,9 @@ public struct Announcement: Sendable {
   private var checks: [String: Bool]
   private var degrading: [String: Bool]
   private var isDrained = false
-  private var falls: [Instant] = []
-  private var suppressedUntil: Instant?
+  private var fallTimes: [Instant] = []
+  /// After too many falls; nil where none is in force.
+  public private(set) var suppressedUntil: Instant?
   private var nextSuppression: Interval
   /// Since when all have been healthy; nil while one is not.
   private var healthySince: Instant?
@@ -88,6 +89,9 @@ public struct Announcement: Sendable {
     case .unhealthy, .drained: .distantFuture
     }
   }
+
+  /// Falls that count toward ``Configuration/maximumFalls``.
+  public func falls(now: Instant) -> Int { fallTimes.count { now - $0 <= configuration.fallWindow } }
 
   /// What a check has come to. Each of these returns true when ``state`` has changed.
   @discardableResult
@@ -119,14 +123,14 @@ public struct Announcement: Sendable {
 
   private mutating func fell(_ now: Instant) {
     hasFallen = true
-    if let last = falls.last, now - last > configuration.fallWindow { nextSuppression = configuration.suppression }
-    falls.removeAll { now - $0 > configuration.fallWindow }
-    falls.append(now)
-    guard falls.count >= max(1, configuration.maximumFalls) else { return }
+    if let last = fallTimes.last, now - last > configuration.fallWindow { nextSuppression = configuration.suppression }
+    fallTimes.removeAll { now - $0 > configuration.fallWindow }
+    fallTimes.append(now)
+    guard fallTimes.count >= max(1, configuration.maximumFalls) else { return }
     suppressedUntil = now + nextSuppression
     nextSuppression = min(nextSuppression * 2, configuration.maximumSuppression)
     // One fall more counts again.
-    falls.removeFirst()
+    fallTimes.removeFirst()
   }
 
   private mutating func settle(_ now: Instant) -> Bool {

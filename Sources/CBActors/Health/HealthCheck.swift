@@ -50,6 +50,14 @@ public struct HealthCheck: Sendable {
     return id
   }
 
+  /// What a probe says still counts.
+  public func isAwaiting(_ id: ProbeID) -> Bool { outstanding?.id == id }
+
+  /// A probe has had no answer in time.
+  public func isLate(now: Instant) -> Bool {
+    outstanding.map { $0.began + configuration.timeout <= now } ?? false
+  }
+
   /// How a probe went. True when ``isHealthy`` has changed by it.
   @discardableResult
   public mutating func completed(_ id: ProbeID, isGood: Bool, now: Instant) -> Bool {
@@ -76,7 +84,7 @@ public struct HealthCheck: Sendable {
   /// True when ``isHealthy`` has changed because a probe had no answer in time.
   @discardableResult
   public mutating func handleTimeout(now: Instant) -> Bool {
-    guard let probe = outstanding, probe.began + configuration.timeout <= now else { return false }
+    guard let probe = outstanding, isLate(now: now) else { return false }
     return completed(probe.id, isGood: false, now: now)
   }
 }

@@ -39,6 +39,18 @@ public struct LoadCheck: Sendable {
     }
     return exceeded.isEmpty
   }
+
+  /// What of a sample there is a limit to, beside its marks.
+  public func account(of sample: [Quantity: Int]) -> String {
+    Quantity.allCases.compactMap { quantity in
+      limits[quantity].map { limit in
+        let value = sample[quantity].map { "\($0) %" } ?? "unknown"
+        let mark =
+          exceeded.contains(quantity) ? ", too high until below \(limit.low) %" : ", too high from \(limit.high) % on"
+        return "\(quantity.rawValue) \(value)\(mark)"
+      }
+    }.joined(separator: "; ")
+  }
 }
 
 // MARK: What the kernel says

@@ -26,6 +26,8 @@ public enum ControlRequest: Hashable, Sendable {
   case dump
   /// What is kept of the routing, and who is told of it.
   case monitoring
+  /// How the prefixes' groups and what they hang on stand.
+  case health
 
   /// The longest line that is read, in bytes.
   public static let maximumLength = 2_048
@@ -60,6 +62,7 @@ public enum ControlRequest: Hashable, Sendable {
     case ("reload", 0): self = .reload
     case ("dump", 0): self = .dump
     case ("monitoring", 0): self = .monitoring
+    case ("health", 0): self = .health
     default: return nil
     }
   }
@@ -79,6 +82,7 @@ public enum ControlRequest: Hashable, Sendable {
     case .order(let order): "bgp order \(order.line)"
     case .dump: "bgp dump"
     case .monitoring: "bgp monitoring"
+    case .health: "bgp health"
     }
   }
 }

@@ -99,6 +99,9 @@ struct LookingGlass {
   /// Nil where flow specifications are not enforced.
   let filter: FlowspecFilter?
   let monitoring: Monitoring
+  let announcer: Announcer
+  /// Nil where nothing is checked.
+  let health: ServiceHealth?
 
   /// Destinations that are looked up at once: the sessions wait so long.
   private static let page = 256
@@ -120,7 +123,12 @@ struct LookingGlass {
         try await answer(routesWithin: range, of: peer, names, emit)
       }
     case .whyPrefix(let prefix):
-      guard let found = await speaker.destination(prefix) else { throw noRoute("\(prefix)", statuses) }
+      guard let found = await speaker.destination(prefix) else {
+        if let group = await healthViews().first(where: { $0.prefixes.contains("\(prefix)") }) {
+          throw LookingGlassError.notAnnounced("\(prefix)", group: group.name, state: group.state, group.reason)
+        }
+        throw noRoute("\(prefix)", statuses)
+      }
       try await emit(view(found, names))
     case .whyAddress(let address):
       guard let found = await speaker.destination(of: address) else { throw noRoute("\(address)", statuses) }
@@ -139,6 +147,7 @@ struct LookingGlass {
       }
     case .dump: try await dump(emit)
     case .monitoring: try await emit(await monitoring.view())
+    case .health: for view in await healthViews() { try await emit(view) }
     }
   }
 
@@ -182,6 +191,7 @@ enum LookingGlassError: Error, CustomStringConvertible {
   case noNeighbor(String)
   case noCaches
   case noRoute(String, untaken: [String])
+  case notAnnounced(String, group: String, state: String, String)
   case refused(String)
   var description: String {
     switch self {
@@ -191,6 +201,9 @@ enum LookingGlassError: Error, CustomStringConvertible {
     case .noRoute(let what, let untaken):
       "no route to \(what)"
         + (untaken.isEmpty ? "" : "; nothing is taken or kept of \(untaken.joined(separator: ", "))")
+    case .notAnnounced(let prefix, let group, let state, let why):
+      "no route to \(prefix); it is to be announced, but its group \(group) is \(state): \(why) "
+        + "(cbpop bgp show health)"
     case .refused(let why): why
     }
   }

@@ -15,6 +15,7 @@ actor Announcer {
   private let hooks: HealthHooks?
   /// By group.
   private var levels: [Announcement.Level]
+  private var isLeaving = false
 
   /// - Parameter level: of all groups, until another is said.
   init(
@@ -38,6 +39,23 @@ actor Announcer {
     tell(group, because: "\(state)")
   }
 
+  /// What of a group the neighbors are told.
+  struct Status: Sendable {
+    var group: PoPSettings.BGP.Announcements
+    var level: Announcement.Level
+    var isAnnounced: Bool
+    var med: UInt32?
+  }
+
+  /// By group; nil where all is being taken back, as the PoP stops.
+  var statuses: [Status]? {
+    guard !isLeaving else { return nil }
+    return zip(groups, levels).map { group, level in
+      let attributes = group.attributes(level)
+      return Status(group: group, level: level, isAnnounced: attributes != nil, med: attributes?.multiExitDisc)
+    }
+  }
+
   private func announce(_ group: Int) {
     let (prefixes, attributes) = (groups[group].prefixes, groups[group].attributes(levels[group]))
     speaker.assumeIsolated { speaker in
@@ -57,6 +75,7 @@ actor Announcer {
   /// Asks for other ways than by what is announced now (RFC 8326). False where that is nothing.
   func announceDeparture() -> Bool {
     var isAny = false
+    isLeaving = true
     for group in groups.indices {
       guard var attributes = groups[group].attributes(levels[group]) else { continue }
       isAny = true

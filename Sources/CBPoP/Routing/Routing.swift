@@ -14,16 +14,16 @@ import Wire
 /// The PoP's place in the routing around it: the sessions with its neighbors and what they are told, on a ring of their
 /// own, so that a full table holds up no packet.
 struct Routing {
-  private let ring: RingExecutor
+  let ring: RingExecutor
   let speaker: BGPSpeaker
-  private let watch: NetworkWatch
-  private let bfd: BFDSpeaker?
-  private let health: ServiceHealth?
+  let watch: NetworkWatch
+  let bfd: BFDSpeaker?
+  let health: ServiceHealth?
   private let hooks: HealthHooks?
   private let announcer: Announcer
-  private let kernel: KernelRoutes?
+  let kernel: KernelRoutes?
   let validation: OriginValidation?
-  private let monitoring: Monitoring
+  let monitoring: Monitoring
   private let desk: RequestDesk
   private let filter: FlowspecFilter?
   let settings: PoPSettings.BGP
@@ -142,7 +142,9 @@ struct Routing {
   }
 
   var lookingGlass: LookingGlass {
-    LookingGlass(speaker: speaker, validation: validation, desk: desk, filter: filter, monitoring: monitoring)
+    LookingGlass(
+      speaker: speaker, validation: validation, desk: desk, filter: filter, monitoring: monitoring,
+      announcer: announcer, health: health)
   }
 
   /// Has traffic go elsewhere: first asks for it (RFC 8326), then takes the prefixes back.

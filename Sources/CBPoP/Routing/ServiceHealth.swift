@@ -38,7 +38,10 @@ struct ServiceHealth {
     let listeners = Self.listeners(health, service, probe)
     let interfaces = health.interfaces.map { name in
       HealthMonitor.Check("interface \(name)", .withdraws, HealthCheck.Configuration(health)) {
-        await watch.networks.links.values.contains { $0.name == name && $0.isUsable }
+        guard let link = await watch.networks.links.values.first(where: { $0.name == name }) else {
+          return Finding(false, "there is no such interface")
+        }
+        return Finding(link.isUsable, link.isUsable ? "up" : link.isUp ? "no carrier" : "set down")
       }
     }
     let others = Self.load(health, service) + Self.drain(health) + Self.commands(health, on: ring)
@@ -74,7 +77,7 @@ struct ServiceHealth {
       return (rings.isEmpty ? [nil] : rings).map { ring in
         let name = "QUIC \(address)" + (ring.map { " ring \($0.index)" } ?? "")
         return HealthMonitor.Check(name, .withdraws, HealthCheck.Configuration(health)) {
-          await probe.isAnswered(by: address, on: ring)
+          await probe.ask(address, on: ring)
         }
       }
     }
@@ -83,7 +86,12 @@ struct ServiceHealth {
   private static func drain(_ health: PoPSettings.BGP.Health) -> [HealthMonitor.Check] {
     guard let file = health.drainFile else { return [] }
     let immediate = HealthCheck.Configuration(every: health.interval, timeout: health.timeout)
-    return [HealthMonitor.Check("drain", .drains, immediate) { !FileManager.default.fileExists(atPath: file) }]
+    return [
+      HealthMonitor.Check("drain", .drains, immediate) {
+        let isThere = FileManager.default.fileExists(atPath: file)
+        return Finding(!isThere, isThere ? "\(file) is there" : "\(file) is not there")
+      }
+    ]
   }
 
   private static func load(_ health: PoPSettings.BGP.Health, _ service: ServedEndpoints) -> [HealthMonitor.Check] {
@@ -93,7 +101,7 @@ struct ServiceHealth {
     let load = MachineLoad(health.load.limits)
     return [
       HealthMonitor.Check("load", health.load.degrades ? .degrades : .withdraws, immediate) {
-        load.isBearable(connections: await service.connectionUse())
+        load.measure(connections: await service.connectionUse())
       }
     ]
   }
@@ -110,7 +118,7 @@ struct ServiceHealth {
       configuration.timeout = command.timeout + .seconds(1)
       let runner = ProgramCheck(ring: ring, command.arguments, timeout: command.timeout, path: path)
       return HealthMonitor.Check(command.name, command.degrades ? .degrades : .withdraws, configuration) {
-        await runner.isWell()
+        await runner.run()
       }
     }
   }
@@ -140,14 +148,14 @@ private final class MachineLoad: Sendable {
 
   init(_ limits: [LoadCheck.Quantity: LoadCheck.Limit]) { check = Mutex(LoadCheck(limits)) }
 
-  func isBearable(connections: Int) -> Bool {
+  func measure(connections: Int) -> Finding {
     var sample: [LoadCheck.Quantity: Int] = [.connections: connections]
     let processors = ProcessInfo.processInfo.activeProcessorCount
     let average = try? String(contentsOfFile: "/proc/loadavg", encoding: .utf8)
     sample[.processors] = average.flatMap { LoadCheck.processorLoad($0, processors: processors) }
     let memory = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)
     sample[.memory] = memory.flatMap { LoadCheck.memoryUse($0) }
-    return check.withLock { $0.judge(sample) }
+    return check.withLock { Finding($0.judge(sample), $0.account(of: sample)) }
   }
 }
 
@@ -166,7 +174,12 @@ private actor ProgramCheck {
     self.path = path
   }
 
-  func isWell() async -> Bool {
-    await ChildProcess.run(arguments, environment: ["PATH": path], timeout: timeout, on: ring) == .exited(0)
+  func run() async -> Finding {
+    switch await ChildProcess.run(arguments, environment: ["PATH": path], timeout: timeout, on: ring) {
+    case .exited(let status): Finding(status == 0, "exit status \(status)")
+    case .killed(let signal): Finding(false, "ended by signal \(signal)")
+    case .timedOut: Finding(false, "killed after \(timeout.nanoseconds / 1_000_000) ms")
+    case .notStarted(let error): Finding(false, "cannot be started: \(error)")
+    }
   }
 }

@@ -16,7 +16,7 @@ struct BGPCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Show neighbors, routes, why a route is the best, and what else there is.",
       subcommands: [
-        Neighbors.self, Routes.self, Why.self, Requests.self, ShowFlowspec.self, RPKI.self,
+        Neighbors.self, Routes.self, Why.self, Health.self, Requests.self, ShowFlowspec.self, RPKI.self,
         MonitoringCommand.self,
       ])
   }
