@@ -223,32 +223,56 @@ public struct PointOfPresence: Service {
         await routing?.report()
       }
     }
-    let control = await control(routing)
+    let (orders, order) = AsyncStream.makeStream(of: StopOrder.self)
+    let control = await control(routing, order)
     onReady(ready)
-    try? await gracefulShutdown()
-    reporting.cancel()
-    logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
-    await routing?.drain()
-    for endpoint in endpoints { await endpoint.drain() }
-    let end = ContinuousClock.now + .nanoseconds(settings.limits.drainTimeout.nanoseconds)
-    while await connectionCount(endpoints) > 0, ContinuousClock.now < end, !Task.isCancelled {
-      try? await Task.sleep(for: .milliseconds(50))
+    var isRestart = false
+    for await order in orders.cancelOnGracefulShutdown() {
+      isRestart = order.isRestart
+      break
     }
-    await PoPReport(endpoints, counters).write(to: logger)
-    control?.cancel()
-    await control?.value
-    await routing?.stop()
+    reporting.cancel()
+    if isRestart, await routing?.stopForRestart() == true {
+      logger.notice("gone for a restart", metadata: ["tunnels": "\(limits.usage.tunnels)"])
+      await PoPReport(endpoints, counters).write(to: logger)
+      await end(control)
+    } else {
+      logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
+      await routing?.drain()
+      for endpoint in endpoints { await endpoint.drain() }
+      let end = ContinuousClock.now + .nanoseconds(settings.limits.drainTimeout.nanoseconds)
+      while await connectionCount(endpoints) > 0, ContinuousClock.now < end, !Task.isCancelled {
+        try? await Task.sleep(for: .milliseconds(50))
+      }
+      await PoPReport(endpoints, counters).write(to: logger)
+      await self.end(control)
+      await routing?.stop()
+    }
     for endpoint in endpoints { await endpoint.stop() }
   }
 
+  /// What an operator orders over the control socket.
+  private struct StopOrder { var isRestart: Bool }
+
+  private func end(_ control: Task<Void, Never>?) async {
+    control?.cancel()
+    await control?.value
+  }
+
   /// Answers operators until it is cancelled. A PoP that cannot be asked still serves.
-  private func control(_ routing: Routing?) async -> Task<Void, Never>? {
+  private func control(
+    _ routing: Routing?, _ order: AsyncStream<StopOrder>.Continuation
+  ) async -> Task<Void, Never>? {
     do {
       let socket = try await ControlSocket.open(settings.controlSocket, logger: logger)
       return Task {
         await socket.serve { request, emit in
+          if case .stop(isRestart: false) = request { return }
           guard let routing else { throw LookingGlassError.noNeighbors }
           try await routing.answer(request, emit)
+        } answered: { request in
+          // Not before the operator knows.
+          if case .stop(let isRestart) = request { order.yield(StopOrder(isRestart: isRestart)) }
         }
       }
     } catch {

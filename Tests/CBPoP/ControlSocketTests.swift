@@ -12,7 +12,7 @@ import Wire
       .neighbors(named: nil), .neighbors(named: "tor1"), .routes(within: nil, of: nil),
       .routes(within: IPPrefix("2001:db8::/32"), of: "tor1"), .routes(within: IPPrefix("10.0.0.0/8"), of: nil),
       .whyAddress(.v4(.loopback)), .whyPrefix(IPPrefix("0.0.0.0/0")!), .refresh("tor1"), .reload, .rpki, .requests,
-      .flowspecs, .dump, .monitoring, .health,
+      .flowspecs, .dump, .monitoring, .health, .stop(isRestart: false), .stop(isRestart: true),
       .order(RoutingOrder(.withdraw, "10.0.0.0/8")), .order(RoutingOrder(.addRule, "dst 10.0.0.0/8  proto \"udp\"\n")),
     ] as [ControlRequest])
   func theLineIsReadAsItWasWritten(_ request: ControlRequest) {
@@ -25,7 +25,7 @@ import Wire
       "bgp why", "bgp why x", "bgp why 1.2.3.4/33", "bgp why 1.2.3.4 5", "bgp reset -", "neighbors bgp", "\u{0}",
       "bgp why 99999999999999999999", "bgp refresh", "bgp refresh a b", "bgp reload all", "bgp order", "bgp order {}",
       "bgp order {\"verb\":\"reset\",\"subject\":\"\"}", "bgp requests x", "bgp dump x", "bgp monitoring x",
-      "bgp health x",
+      "bgp health x", "stop ", "stop now", "stop graceful-restart x", "bgp stop",
     ])
   func anythingElseIsNot(_ line: String) {
     #expect(ControlRequest(line) == nil)

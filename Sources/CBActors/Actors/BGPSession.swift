@@ -71,6 +71,8 @@ public actor BGPSession {
     public var updatesReceived: UInt64
     public var lastCause: BGP.Session.EndCause?
     public var parameters: SessionParameters?
+    /// How long the neighbor has agreed to keep our routes when we are gone without a goodbye (RFC 4724 §3); nil for not.
+    public var keepsOurRoutesFor: Interval?
     /// UPDATE messages that counted as withdrawals for their errors (RFC 7606).
     public var faultyUpdates: UInt64
     /// Families whose End-of-RIB has come in this session (RFC 4724 §2).
@@ -139,6 +141,24 @@ public actor BGPSession {
   /// other operator (RFC 9003).
   public func stop(_ text: String = "") async {
     core.stop(.cease(.administrativeShutdown, text), now: ring.refreshNow())
+    await leave()
+  }
+
+  /// As in ``Status/keepsOurRoutesFor``.
+  var keepsOurRoutesFor: Interval? {
+    // Agreed is what both have offered.
+    guard core.parameters?.retention != nil, let own = neighbor.peer.gracefulRestart else { return nil }
+    return .seconds(Int64(own.restartTime))
+  }
+
+  /// Stays away as ``stop(_:)`` does, but without a word to a neighbor that keeps our routes until we are back.
+  func stopForRestart(_ text: String) async {
+    guard keepsOurRoutesFor != nil else { return await stop(text) }
+    core.stopForRestart(now: ring.refreshNow())
+    await leave()
+  }
+
+  private func leave() async {
     drain()
     guard goodbyes > 0 else { return }
     await withCheckedContinuation { whenAlone.append($0) }
@@ -173,8 +193,10 @@ public actor BGPSession {
     guard let bfd, let configuration = neighbor.bfd else { return }
     let ends = SessionTable.Peer(local: local, remote: neighbor.address.ip, scopeID: interface)
     let observer: BFDSpeaker.Observer = { [weak self] _, event, remote in
-      // RFC 5882 §3.2: a peer's AdminDown is no failure of the path.
-      guard case .stateChanged(from: .up, _, let cause) = event, remote != .adminDown else { return }
+      // RFC 5882 §3.2: AdminDown, the peer's or our own, is no failure of the path.
+      guard case .stateChanged(from: .up, let to, let cause) = event, to != .adminDown, remote != .adminDown else {
+        return
+      }
       self?.assumeIsolated { $0.pathFailed("\(cause)") }
     }
     do {
@@ -191,7 +213,8 @@ public actor BGPSession {
       remoteAS: neighbor.peer.peerAS, state: core.state, since: since, received: counts.received,
       denied: counts.denied, policy: tables.value.rib.policy(of: peer), advertised: counts.advertised,
       updatesReceived: updatesReceived, lastCause: core.lastCause,
-      parameters: core.parameters, faultyUpdates: faultyUpdates, complete: complete)
+      parameters: core.parameters, keepsOurRoutesFor: keepsOurRoutesFor, faultyUpdates: faultyUpdates,
+      complete: complete)
   }
 
   // MARK: Connections

@@ -129,6 +129,17 @@ public actor BGPSpeaker {
     await forwarding.kernel.settle()
   }
 
+  /// Goes away to be back: neighbors that have agreed to keep our routes see no more than the end of their connection
+  /// (RFC 4724 §4.2), the others a Cease with this text. From here on nothing changes, neither at a neighbor nor in the
+  /// kernel, whose routes the next run takes over.
+  public func stopForRestart(_ text: String = "") async {
+    closeListeners()
+    tables.value.onChange = nil
+    await withTaskGroup(of: Void.self) { group in
+      for session in sessions { group.addTask { await session.stopForRestart(text) } }
+    }
+  }
+
   /// A neighbor cannot be reached any more, as its link has gone: its session ends now, and its routes with it.
   public func pathFailed(to neighbor: BGPSession.Neighbor) {
     for session in sessions where session.neighbor.name == neighbor.name {

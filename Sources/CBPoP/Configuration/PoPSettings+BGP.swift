@@ -133,7 +133,8 @@ extension PoPSettings {
     .value(
       "restartTime", .duration(.seconds(1)...(.seconds(4095))), example: "120s",
       "Graceful restart (RFC 4724): keep its routes while it restarts, and have it keep ours so long when this process is "
-        + "gone without a goodbye. Traffic is then sent into the void until it is back. Without it, routes go at once."),
+        + "gone without a goodbye, or by cbpop stop --graceful-restart. Traffic is then sent into the void until it is back. "
+        + "Without it, routes go at once."),
     .value(
       "role", .choice(["provider", "customer", "peer", "route-server", "route-server-client"]), example: "provider",
       "What the neighbor is to this PoP (RFC 9234). Without it, no role is offered."),

@@ -28,6 +28,8 @@ public enum ControlRequest: Hashable, Sendable {
   case monitoring
   /// How the prefixes' groups and what they hang on stand.
   case health
+  /// The PoP is to stop; by a graceful restart, so that neighbors keep its routes until it is back.
+  case stop(isRestart: Bool)
 
   /// The longest line that is read, in bytes.
   public static let maximumLength = 2_048
@@ -35,6 +37,11 @@ public enum ControlRequest: Hashable, Sendable {
   /// Parses a line; nil for anything else.
   public init?(_ line: String) {
     let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+    if words[0] == "stop" {
+      guard words.count == 1 || words == ["stop", "graceful-restart"] else { return nil }
+      self = .stop(isRestart: words.count == 2)
+      return
+    }
     guard words.count >= 2, words[0] == "bgp" else { return nil }
     let rest = words.dropFirst(2)
     switch (words[1], rest.count) {
@@ -83,6 +90,7 @@ public enum ControlRequest: Hashable, Sendable {
     case .dump: "bgp dump"
     case .monitoring: "bgp monitoring"
     case .health: "bgp health"
+    case .stop(let isRestart): isRestart ? "stop graceful-restart" : "stop"
     }
   }
 }

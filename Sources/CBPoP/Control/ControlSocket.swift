@@ -59,7 +59,10 @@ struct ControlSocket {
   }
 
   /// Until the task is cancelled.
-  func serve(_ answering: @escaping Answering) async {
+  ///
+  /// - Parameter answered: called with each request of which the whole answer has left.
+  func serve(_ answering: @escaping Answering, answered: @escaping @Sendable (ControlRequest) -> Void = { _ in }) async
+  {
     defer { unlink(path) }
     do {
       try await channel.executeThenClose { clients in
@@ -70,7 +73,7 @@ struct ControlSocket {
           for try await client in clients {
             await free.next()
             group.addTask {
-              await serve(client, answering)
+              if let request = await serve(client, answering) { answered(request) }
               places.continuation.yield()
             }
           }
@@ -82,8 +85,9 @@ struct ControlSocket {
     }
   }
 
-  private func serve(_ client: Client, _ answering: @escaping Answering) async {
-    // Who goes away in the middle is no one's trouble.
+  /// The request, where it was answered to the end; nil where it was refused, or its client has gone away in the middle,
+  /// which is no one's trouble.
+  private func serve(_ client: Client, _ answering: @escaping Answering) async -> ControlRequest? {
     try? await client.executeThenClose { inbound, outbound in
       var line = ByteBuffer()
       reading: for try await bytes in inbound {
@@ -94,7 +98,8 @@ struct ControlSocket {
       }
       var answer = Answer()
       var end = ControlEnd(count: 0)
-      if let request = Self.request(line) {
+      let request = Self.request(line)
+      if let request {
         do {
           try await answering(request) { value in
             try answer.append(value)
@@ -109,6 +114,7 @@ struct ControlSocket {
       }
       try answer.append(end)
       try await outbound.write(answer.take())
+      return end.error == nil ? request : nil
     }
   }
 

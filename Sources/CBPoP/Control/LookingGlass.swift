@@ -136,7 +136,7 @@ struct LookingGlass {
     case .rpki:
       guard let validation else { throw LookingGlassError.noCaches }
       for view in await validation.views() { try await emit(view) }
-    case .refresh, .reload: throw LookingGlassError.refused("that is no question")
+    case .refresh, .reload, .stop: throw LookingGlassError.refused("that is no question")
     case .requests: for view in await desk.views() { try await emit(view) }
     case .flowspecs: for view in await flowspecs(names) { try await emit(view) }
     case .order(let order):

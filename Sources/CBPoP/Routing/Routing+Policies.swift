@@ -10,6 +10,7 @@ extension Routing {
   func answer(_ request: ControlRequest, _ emit: (any Encodable & Sendable) async throws -> Void) async throws {
     switch request {
     case .reload: for view in try await reload() { try await emit(view) }
+    case .stop: for view in try await restart() { try await emit(view) }
     case .refresh(let name): try await emit(try await refresh(name))
     default: try await lookingGlass.answer(request, emit)
     }

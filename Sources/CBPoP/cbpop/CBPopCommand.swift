@@ -11,7 +11,8 @@ struct CBPop: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "cbpop",
     abstract: "A CloudBridge point of presence: QUIC, HTTP/3 and MASQUE tunnels.",
-    version: "cbpop 0.1.0", subcommands: [Run.self, BGPCommand.self, PolicyCommand.self], defaultSubcommand: Run.self)
+    version: "cbpop 0.1.0",
+    subcommands: [Run.self, StopCommand.self, BGPCommand.self, PolicyCommand.self], defaultSubcommand: Run.self)
 }
 
 struct Run: AsyncParsableCommand {
