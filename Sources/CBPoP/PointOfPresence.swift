@@ -232,10 +232,11 @@ public struct PointOfPresence: Service {
       break
     }
     reporting.cancel()
-    if isRestart, await routing?.stopForRestart() == true {
-      logger.notice("gone for a restart", metadata: ["tunnels": "\(limits.usage.tunnels)"])
+    if isRestart, let routing, await routing.mayRestart() {
+      logger.notice("leaving for a restart", metadata: ["tunnels": "\(limits.usage.tunnels)"])
       await PoPReport(endpoints, counters).write(to: logger)
       await end(control)
+      await routing.stopForRestart()
     } else {
       logger.notice("draining", metadata: ["tunnels": "\(limits.usage.tunnels)"])
       await routing?.drain()

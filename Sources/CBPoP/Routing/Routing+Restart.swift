@@ -24,12 +24,19 @@ extension Routing {
     return views
   }
 
-  /// Goes away for a restart, where it still may be; false, and nothing is done, where it may not.
-  func stopForRestart() async -> Bool {
-    do { _ = try await restart() } catch {
+  /// Whether it still may be.
+  func mayRestart() async -> Bool {
+    do {
+      _ = try await restart()
+      return true
+    } catch {
       logger.warning("stopping without a graceful restart", metadata: ["why": "\(error)"])
       return false
     }
+  }
+
+  /// Goes away for a restart. Nobody may ask any more.
+  func stopForRestart() async {
     // From here on nothing is withdrawn any more.
     await health?.stop()
     // RFC 5882 §4.3: neighbors are not to take our silence for a dead path.
@@ -40,7 +47,6 @@ extension Routing {
     await kernel?.stop()
     await watch.stop()
     await ring.shutdown()
-    return true
   }
 }
 
