@@ -3,11 +3,14 @@
 import json
 import re
 import socket
+import struct
 import time
 
 import pytest
 from namespaces import call_inside
-from routers import Bird, ExaBGP, GoBGP, lines, need, run, wait_state
+from routers import Bird, ExaBGP, GoBGP, lines, mark, need, run, wait_state
+from speaker import END_OF_RIB, IPV4, Speaker, message
+from test_bgp_restart import leave
 
 from conftest import wait_until
 
@@ -246,6 +249,134 @@ def test_only_who_leads_there_may_say(lab):
     pop.start()
     enforced(lab, rule, 40)
     assert arrive(lab, router, 9001) == 0
+
+
+# ---- Restarts (RFC 4724)
+
+SECOND = f"dst {TARGET}/32 proto udp dport 9002"
+
+
+def keeps_flows(lab, router):
+    """Whether BIRD has said that it may restart with its rules kept."""
+    found = re.search(r"Local capabilities.*?Graceful restart.*?AF supported:([^\n]*)", router.ask("show protocols all pop"), re.S)
+    if not found or "flow4" not in found[1]:
+        pytest.skip("NOT TESTED AGAINST BIRD: this one has no graceful restart of flow specifications")
+
+
+def blocks(lab, router, seconds, ports=(9001,)):
+    """No packet comes through, however often one is sent; returns how often."""
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end:
+        for port in ports:
+            assert arrive(lab, router, port) == 0, port
+        count += 1
+    return count
+
+
+def test_rules_of_a_restarting_router_are_enforced_until_it_is_back(lab):
+    router = FlowBird(lab)
+    router.flows4 = [(f"dst {TARGET}/32; proto = 17; dport = {port};", "0x80060000, 0x0") for port in (9001, 9002)]
+    router.start("graceful restart on;", routes4=[THEIRS], channels="ipv4 flow4 flow6")
+    pop = start(lab, router, restartTime="60s")
+    keeps_flows(lab, router)
+    for rule in (RULE, SECOND):
+        enforced(lab, rule)
+    router.kill()
+    wait_until(lambda: flows(lab)[RULE]["isStale"] and flows(lab)[SECOND]["isStale"], what="both stale")
+    sent = blocks(lab, router, 2, (9001, 9002))
+    # It is back with the first alone. -R has it say that its forwarding has gone on.
+    text = router.config.read_text()
+    router.config.write_text(re.sub(r"  route flow4 \{[^}]*9002;.*\n", "", text))
+    since = mark(pop)
+    (router.directory / "ctl").unlink()
+    router.spawn("bird", "-R", "-f", "-c", router.config, "-s", router.socket)
+    wait_state(pop, router, "Established", since)
+    gone(lab, SECOND)
+    sent += blocks(lab, router, 1)
+    assert not flows(lab)[RULE]["isStale"] and arrive(lab, router, 9002) == 1
+    assert flows(lab)[RULE]["packets"] == sent, "its counters have gone on"
+
+
+class FlowSpeaker(Speaker):
+    """Says rules to discard UDP to ports of the target."""
+
+    families = (IPV4, (1, 133))
+
+    def discard(self, *ports):
+        rules = b""
+        for port in ports:
+            rule = b"\x01\x20" + socket.inet_aton(TARGET) + b"\x03\x81\x11" + b"\x05\x91" + struct.pack(">H", port)
+            rules += bytes([len(rule)]) + rule
+        reach = struct.pack(">HBBB", 1, 133, 0, 0) + rules
+        path = struct.pack(">BBI", 2, 1, self.number)
+        attributes = b"\x40\1\1\0" + b"\x40\2" + bytes([len(path)]) + path
+        attributes += b"\x80\x0e" + bytes([len(reach)]) + reach + b"\xc0\x10\x08\x80\x06" + bytes(6)
+        self.send(message(2, struct.pack(">HH", 0, len(attributes)) + attributes))
+
+    def end(self):
+        """Of the rules."""
+        self.send(message(2, b"\0\0\0\6\x80\x0f\3\0\1\x85"))
+
+
+def test_rules_are_enforced_until_the_end_of_rib_and_no_longer(lab):
+    speaker = FlowSpeaker(lab)
+    run("ip", "-n", speaker.space, "route", "add", f"{TARGET}/32", "via", speaker.pop_address)
+    entry = lab.neighbor(speaker, families="[ipv4, flowspec4]", passive="true", restartTime="60s", flowspecValidation="false")
+    lab.start_pop(f"  flowspec:\n    enforce: true\n  neighbors:\n{entry}")
+    speaker.connect(FlowSpeaker.families, restart=0x0078)
+    speaker.discard(9001, 9002)
+    speaker.send(END_OF_RIB)
+    speaker.end()
+    for rule in (RULE, SECOND):
+        enforced(lab, rule)
+    speaker.close()
+    wait_until(lambda: flows(lab)[RULE]["isStale"], what="the rules stale")
+    blocks(lab, speaker, 1, (9001, 9002))
+    speaker.connect(FlowSpeaker.families, restart=0x8078)
+    speaker.discard(9001)
+    wait_until(lambda: not flows(lab)[RULE]["isStale"], what="the first said again")
+    speaker.send(END_OF_RIB)
+    assert flows(lab)[SECOND]["isStale"], "the end of another family is not its own"
+    blocks(lab, speaker, 1, (9001, 9002))
+    speaker.end()
+    gone(lab, SECOND)
+    assert arrive(lab, speaker, 9002) == 1 and arrive(lab, speaker, 9001) == 0
+
+
+def test_our_rules_outlive_our_restart(lab):
+    """At the neighbor, which keeps them, and in our own kernel, its rules as well as ours; what is not said again goes."""
+    router = FlowBird(lab)
+    router.flows4 = [(f"dst {TARGET}/32; proto = 17; dport = 9001;", "0x80060000, 0x0")]
+    router.start("graceful restart on;", routes4=[THEIRS], channels="ipv4 flow4 flow6")
+    requests = lab.directory / "requests"
+    pop = start(
+        lab, router, bgp=f"  flowspec:\n    enforce: true\n  requests:\n    file: {requests}\n", restartTime="60s")
+    keeps_flows(lab, router)
+    order(lab, "flowspec", "add", SECOND)
+    for rule in (RULE, SECOND):
+        enforced(lab, rule)
+    said = f"dst {TARGET}/32; proto 17; dport 9002;"
+    wait_until(lambda: router.flow(said), what="our rule at BIRD")
+    leave(lab)
+    assert router.flow(said)
+    blocks(lab, router, 1, (9001, 9002))
+    pop.start()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        assert router.flow(said)
+        blocks(lab, router, 0.01, (9001, 9002))
+    wait_state(pop, router, "Established")
+    for rule in (RULE, SECOND):
+        enforced(lab, rule)
+    # And once more, with nothing left to be said.
+    leave(lab)
+    requests.unlink()
+    assert router.flow(said)
+    pop.start()
+    wait_until(lambda: not router.flow(said), 20, "its end at BIRD")
+    wait_until(lambda: arrive(lab, router, 9002) == 1, 20, "its end in the kernel")
+    blocks(lab, router, 1)
 
 
 # ---- Rules of our own

@@ -20,13 +20,15 @@ extension BGPSpeaker {
     tables.value.changed()
   }
 
-  /// - Parameter body: hears, on the ring's thread, of each change of the rules that are to be enforced.
+  /// - Parameter body: hears, on the ring's thread, of the rules that are to be enforced as soon as they are known
+  ///   (RFC 4724 §4.1), were it that there are none, and then of each change.
   public func observeFlowspecs(_ body: @escaping @Sendable ([FlowspecEvent]) -> Void) { onFlowspecs = body }
 
   func tellFlowspecs() {
-    guard let onFlowspecs else { return }
+    guard let onFlowspecs, !tables.value.rib.isDeferringSelection else { return }
     let events = tables.value.rib.flowspecEvents()
-    if !events.isEmpty { onFlowspecs(events) }
+    if !events.isEmpty || !hasToldFlowspecs { onFlowspecs(events) }
+    hasToldFlowspecs = true
   }
 
   /// All rules of all neighbors, in the order in which they are applied.

@@ -22,6 +22,7 @@ public actor BGPSpeaker {
   var blackholes: Set<IPPrefix> = []
   /// Hears which flow specifications are to be enforced, on the ring's thread.
   var onFlowspecs: (@Sendable ([FlowspecEvent]) -> Void)?
+  var hasToldFlowspecs = false
 
   /// How the kernel forwards by the speaker's tables.
   public struct Forwarding: Sendable {

@@ -39,23 +39,23 @@ public actor FlowspecFilter {
     (events, continuation) = AsyncStream.makeStream()
   }
 
-  /// Makes the table, in place of what an earlier run has left. Where that fails it is said, and tried again with each
-  /// change.
-  public func start() async {
-    await commit([])
+  /// Waits for what is to be enforced. What an earlier run has left is enforced until then.
+  public func start() {
     worker = Task { [weak self, events] in
       for await batch in events { await self?.commit(batch) }
     }
   }
 
-  /// What is to be enforced, in the order in which it is called.
+  /// What is to be enforced, in the order in which it is called. The first makes the table, in place of what an earlier run
+  /// has left. Where that fails it is said, and tried again with each change.
   public nonisolated func take(_ events: [FlowspecEvent]) { continuation.yield(events) }
 
   /// Takes the table away: whoever stops by will filters no more.
   public func stop() async {
     continuation.finish()
     await worker?.value
-    guard isInPlace else { return }
+    // Where nothing has been written yet, an earlier run's may be there.
+    guard problem == nil else { return }
     do { _ = try await program.run(["-f", "-"], input: ruleset.end) } catch {
       logger.error("flow specifications are still enforced", metadata: ["error": "\(error)"])
     }
