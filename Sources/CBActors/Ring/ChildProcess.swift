@@ -58,10 +58,10 @@ public enum ChildProcess {
     while true {
       let left = max(.zero, end - RingExecutor.monotonicNow())
       let isOver = poll(&watched, 1, Int32(clamping: left.nanoseconds / 1_000_000)) == 0 && left == .zero
-      if isOver { cb_process_kill(child) }
       let status = cb_process_status(child)
       if status != -EAGAIN { return outcome(status) }
       guard isOver else { continue }
+      cb_process_kill(child)
       // Killed, it has nothing to wait for but the kernel.
       poll(&watched, 1, -1)
       _ = cb_process_status(child)
