@@ -114,6 +114,27 @@ import Wire
     }
   }
 
+  /// What an operator sees: which check it is, what its probe saw, and how often it has been so.
+  @Test(.timeLimit(.minutes(1)), arguments: [false, true]) func theReasonIsShown(isSilent: Bool) async throws {
+    try await Self.withMonitor { monitor, service, notes in
+      let well = await monitor.statuses()
+      #expect(well.map(\.name) == ["all", "other"] && well.map(\.checks.count) == [3, 1])
+      #expect(well[0].falls == 0 && well[0].checks.allSatisfy { $0.isHealthy && $0.last?.isGood == true })
+      service.become(isSilent ? .silent : .bad)
+      _ = try #require(try await notes.first { !$0.isAnnounced })
+      let ill = await monitor.statuses()
+      #expect(ill[0].state == .withdrawn(.unhealthy(["service"])) && ill[0].falls == 1 && ill[0].since > well[0].since)
+      let check = try #require(ill[0].checks.first { $0.name == "service" })
+      #expect(!check.isHealthy && check.needed == 3 && check.since != nil)
+      #expect(check.last == Finding(false, isSilent ? "no answer within 60 ms" : "asked"))
+      #expect(ill[1].state == .announced && ill[1].since == well[1].since)
+      service.become(.good)
+      let before = notes.all.count
+      _ = try #require(try await notes.first(from: before) { $0.isAnnounced })
+      #expect(await monitor.statuses()[0].recoversAt == nil)
+    }
+  }
+
   @Test(.timeLimit(.minutes(1))) func nothingIsProbedAfterTheStop() async throws {
     try await Self.withMonitor { monitor, service, notes in
       await monitor.stop()

@@ -146,6 +146,19 @@ import Wire
     #expect(announcement.state == .announced)
   }
 
+  @Test func fallsAreCountedAsLongAsTheyCount() {
+    var announcement = Announcement(checks: ["quic"], now: .zero)
+    for second in [1, 11, 31] as [Int64] {
+      announcement.set("quic", isHealthy: true, now: at(second))
+      announcement.set("quic", isHealthy: false, now: at(second + 5))
+    }
+    // The third has brought the suppression about, and one more would prolong it.
+    #expect(announcement.falls(now: at(37)) == 2 && announcement.suppressedUntil == at(96))
+    #expect([76, 77, 96, 97].map { announcement.falls(now: at($0)) } == [2, 1, 1, 0])
+    announcement.handleTimeout(now: at(97))
+    #expect(announcement.suppressedUntil == nil)
+  }
+
   @Test func whatDegradesDoesNotWithdraw() {
     var announcement = Announcement(checks: ["quic"], degrading: ["load", "memory"], now: .zero)
     #expect(announcement.state.level == .down)

@@ -9,6 +9,7 @@ private final class Load {
   init(_ limits: [LoadCheck.Quantity: LoadCheck.Limit]) { check = LoadCheck(limits) }
   func judge(_ sample: [LoadCheck.Quantity: Int]) -> Bool { check.judge(sample) }
   var exceeded: Set<LoadCheck.Quantity> { check.exceeded }
+  func account(of sample: [LoadCheck.Quantity: Int]) -> String { check.account(of: sample) }
 }
 
 @Suite("Load") struct LoadCheckTests {
@@ -35,6 +36,15 @@ private final class Load {
   @Test func oneMarkAloneIsALimit() {
     let check = Load([.connections: .init(high: 50, low: 60)])
     #expect(check.judge([.connections: 49]) && !check.judge([.connections: 50]) && check.judge([.connections: 49]))
+  }
+
+  @Test func itAccountsForWhatHasALimit() {
+    let check = Load([.memory: .init(high: 95, low: 90), .connections: .init(high: 80, low: 60)])
+    let sample: [LoadCheck.Quantity: Int] = [.processors: 7, .connections: 81]
+    _ = check.judge(sample)
+    #expect(
+      check.account(of: sample)
+        == "memory unknown, too high from 95 % on; connections 81 %, too high until below 60 %")
   }
 
   @Test func theKernelsTextsAreRead() {

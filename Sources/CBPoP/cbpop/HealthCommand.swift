@@ -32,7 +32,9 @@ extension LookingGlassText {
       lines.append("    falls: \(view.falls) in \(view.fallWindow) s; \(view.maximumFalls) keep it away for a while")
     }
     guard !view.checks.isEmpty else { return lines.joined(separator: "\n") }
-    let rows = view.checks.map { check in
+    // What fails comes first.
+    let checks = view.checks.filter { !$0.isHealthy } + view.checks.filter(\.isHealthy)
+    let rows = checks.map { check in
       [
         "  \(check.isHealthy ? "*" : "x") \(check.name)", check.effect, state(of: check), last(of: check),
       ]
