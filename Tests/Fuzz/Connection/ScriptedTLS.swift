@@ -1,1 +1,1 @@
-../../Simulation/ScriptedTLS.swift
+../../Simulation/Ends/ScriptedTLS.swift

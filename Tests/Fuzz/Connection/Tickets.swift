@@ -1,1 +1,1 @@
-../../Simulation/Tickets.swift
+../../Simulation/Ends/Tickets.swift
