@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("CBR_TEST_BIN", str(ROOT / ".build" / "release"))
-sys.path[:0] = [str(ROOT / "Tests"), str(ROOT / "Tests" / "Peers")]
+sys.path[:0] = [str(ROOT / "Tests"), str(ROOT / "Tests" / "Peers" / "BGP")]
 
 from routers import POP_AS, Lab  # noqa: E402
 

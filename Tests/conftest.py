@@ -22,7 +22,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("CBR_TEST_BIN", ROOT / ".build" / "debug"))
-sys.path[:0] = [str(ROOT / "Tests" / "Peers"), str(ROOT / "Tests" / "Interop"), str(ROOT / "Benchmarks")]
+sys.path[:0] = [
+    str(ROOT / folder) for folder in ("Tests/Peers", "Tests/Peers/BGP", "Tests/Interop", "Benchmarks")
+]
 
 HMAC_SECRET = "a shared secret of more than thirty-two bytes"
 HMAC_ISSUER = "https://hmac.example"

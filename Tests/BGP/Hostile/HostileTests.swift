@@ -17,10 +17,10 @@ struct HostileTests {
     #expect(Set(Self.table.map(\.name)).count == Self.table.count, "each name once")
   }
 
-  /// Tests/Peers plays the table against others. `CBR_WRITE_HOSTILE=1` writes it anew.
+  /// Tests/Peers/BGP plays the table against others. `CBR_WRITE_HOSTILE=1` writes it anew.
   @Test func theTableIsWrittenDown() throws {
     let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().appendingPathComponent("Peers/bgp_hostile.json")
+      .deletingLastPathComponent().appendingPathComponent("Peers/BGP/bgp_hostile.json")
     let json = Self.json
     if ProcessInfo.processInfo.environment["CBR_WRITE_HOSTILE"] != nil {
       try json.write(to: file, atomically: true, encoding: .utf8)

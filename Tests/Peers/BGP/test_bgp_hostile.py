@@ -281,7 +281,7 @@ def document(version, rows):
         "# What a BGP peer that means harm gets for an answer",
         "",
         f"{len(rows)} messages, ours and BIRD {version}'s answers; {same} are the same, and each difference has its reason. Made by",
-        "`CBR_WRITE_HOSTILE=1 pytest Tests/Peers/test_bgp_hostile.py` from the table in `Tests/BGP/Hostile`, whose answers are",
+        "`CBR_WRITE_HOSTILE=1 pytest Tests/Peers/BGP/test_bgp_hostile.py` from the table in `Tests/BGP/Hostile`, whose answers are",
         "checked against our core; BIRD's are what it said over TCP.",
         "",
         "A NOTIFICATION is given as code/subcode and data. *withdraws*: the session stays, and the routes of the message count as",
