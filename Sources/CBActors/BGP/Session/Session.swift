@@ -27,16 +27,6 @@ public struct Session {
     case routeRefresh(RouteRefreshMessage)
   }
 
-  /// Why a connection came to its end.
-  public enum EndCause: Hashable, Sendable {
-    case sent(NotificationMessage)
-    case received(NotificationMessage)
-    /// The transport failed, or the peer closed it without a word.
-    case transport
-    /// The other one of two connections was kept.
-    case collision
-  }
-
   /// The OPEN messages of a connection, as they were on the wire.
   public struct Opens: Hashable, Sendable {
     public var sent: [UInt8] = []
@@ -363,39 +353,6 @@ extension Session {
       connection = nil
       parameters = nil
       if stream.pendingCount > 0 { stream = MessageStream() }
-    }
-  }
-}
-
-extension Session.EndCause {
-  /// Somebody meant it, or the path is to blame: what comes and goes so is no oscillation of the peer. RFC 4271 §8.1.1 leaves
-  /// open what damps: here errors do.
-  var isOrderly: Bool {
-    switch self {
-    case .sent(let notification), .received(let notification): notification.isOrderly
-    case .transport, .collision: false
-    }
-  }
-}
-
-extension NotificationMessage {
-  fileprivate var isOrderly: Bool {
-    guard code == .cease else { return false }
-    if let hardResetReason { return hardResetReason.isOrderly }
-    let orderly: [CeaseReason] = [
-      .administrativeShutdown, .peerDeconfigured, .administrativeReset, .otherConfigurationChange, .bfdDown,
-    ]
-    return orderly.contains(CeaseReason(rawValue: subcode))
-  }
-}
-
-extension Session.EndCause: CustomStringConvertible {
-  public var description: String {
-    switch self {
-    case .sent(let notification): "sent \(notification)"
-    case .received(let notification): "received \(notification)"
-    case .transport: "the connection failed or was closed"
-    case .collision: "another connection was kept"
     }
   }
 }
