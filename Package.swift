@@ -109,7 +109,7 @@ let package = Package(
     room(
       "Settings",
       [
-        "Wire",
+        "Wire", "QUIC",
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Yams", package: "Yams"),
       ]),

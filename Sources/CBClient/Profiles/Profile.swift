@@ -148,7 +148,7 @@ extension Profile {
       scopes: settings.list("identity.scopes"))
     let keepAlive = settings.interval("transport.keepAlive")
     transport = Transport(
-      congestion: settings.text("transport.congestion").flatMap(CongestionAlgorithm.init) ?? .bbrV3,
+      congestion: settings.congestion,
       handshakeTimeout: settings.interval("transport.handshakeTimeout"),
       idleTimeout: settings.interval("transport.idleTimeout"),
       keepAlive: keepAlive == .zero ? nil : keepAlive, initialMTU: settings.integer("transport.initialMTU"),

@@ -1,4 +1,3 @@
-import QUIC
 public import Settings
 import Wire
 
@@ -25,11 +24,7 @@ extension Profile {
       ]),
     .section(
       "dns", "How PoPs are found.",
-      [
-        .list(
-          "servers", .socketAddress, example: ["192.0.2.53:53"],
-          "Resolvers as address:port. Without any, those of /etc/resolv.conf are asked.")
-      ]),
+      [.resolvers]),
     .section(
       "reconnect", "After a connection is lost, attempts follow with exponential back-off and jitter.",
       [
@@ -110,29 +105,14 @@ extension Profile {
   private static let transportSection = Schema.Key.section(
     "transport", "The QUIC connection.",
     [
-      .value(
-        "congestion", .choice(CongestionAlgorithm.allCases.map(\.rawValue)),
-        default: CongestionAlgorithm.bbrV3.rawValue,
-        environment: "CBR_CC",
-        "The congestion controller: bbrv3 (draft-ietf-ccwg-bbr), cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
-      .value(
-        "handshakeTimeout", .duration(.milliseconds(100)...(.seconds(120))), default: "10s",
-        "How long a handshake may take."),
-      .value(
-        "idleTimeout", .duration(.seconds(1)...(.seconds(3600))), default: "30s",
-        "Silence after which the connection counts as lost."),
+      .congestion, .handshakeTimeout, .idleTimeout,
       .value(
         "keepAlive", .duration(.zero...(.seconds(3600))), default: "10s",
         "A PING after so much silence. 0: none. Must be less than idleTimeout."),
       .value(
         "initialMTU", .integer(1200...65527), default: "1200",
         "The UDP payload in bytes to begin with. 1200 passes everywhere (RFC 9000 section 14)."),
-      .value(
-        "maximumMTU", .integer(1200...65527), default: "1452",
-        "The largest UDP payload in bytes to try."),
-      .value(
-        "qlogDirectory", .path, example: "/tmp/qlog",
-        "An existing directory for a qlog of each connection, readable by the owner alone. They grow fast: for looking into a fault."
-      ),
+      .maximumMTU,
+      .qlogDirectory(example: "/tmp/qlog"),
     ])
 }

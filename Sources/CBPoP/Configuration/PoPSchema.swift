@@ -51,11 +51,7 @@ extension PoPSettings {
     transportSection,
     .section(
       "dns", "How the PoP resolves the targets of tunnels.",
-      [
-        .list(
-          "servers", .socketAddress, example: ["192.0.2.53:53"],
-          "Resolvers as address:port. Without any, those of /etc/resolv.conf are asked.")
-      ]),
+      [.resolvers]),
     bgpSection,
     .section(
       "control", "Where cbpop's own commands, such as cbpop bgp show, ask the running PoP.",
@@ -156,27 +152,11 @@ extension PoPSettings {
       .list(
         "versions", .choice(["v1", "v2"]), default: ["v1", "v2"],
         "The versions of QUIC spoken (RFC 9000, RFC 9369). A client that begins with another is told of these."),
-      .value(
-        "congestion", .choice(CongestionAlgorithm.allCases.map(\.rawValue)),
-        default: CongestionAlgorithm.bbrV3.rawValue,
-        environment: "CBR_CC",
-        "The congestion controller: bbrv3 (draft-ietf-ccwg-bbr), cubic (RFC 9438) or newreno (RFC 9002 section 7)."),
-      .value(
-        "idleTimeout", .duration(.seconds(1)...(.seconds(3600))), default: "30s",
-        "Silence after which a connection counts as lost."),
-      .value(
-        "handshakeTimeout", .duration(.milliseconds(100)...(.seconds(120))), default: "10s",
-        "How long a handshake may take."),
-      .value(
-        "maximumMTU", .integer(1200...65527), default: "1452",
-        "The largest UDP payload in bytes to try."),
+      .congestion, .idleTimeout, .handshakeTimeout, .maximumMTU,
       .value(
         "retry", .choice(["never", "always", "under-load"]), default: "under-load",
         "When to make clients prove their address by a Retry packet (RFC 9000 section 8.1.2)."),
-      .value(
-        "qlogDirectory", .path, example: "/var/log/cloudbridge/qlog",
-        "An existing directory for a qlog of each connection, readable by the owner alone. They grow fast: for looking into a fault."
-      ),
+      .qlogDirectory(example: "/var/log/cloudbridge/qlog"),
       .section(
         "loadBalancing",
         "Connection IDs that name this PoP to balancers (draft-ietf-quic-load-balancers). All of it must be what the "

@@ -289,7 +289,7 @@ extension PoPSettings.Transport {
     rings = settings.integer("transport.rings")
     preferredAddresses = settings.list("transport.preferredAddresses").compactMap { SocketAddress($0) }
     versions = settings.list("transport.versions").compactMap(QUICVersion.init)
-    congestion = settings.text("transport.congestion").flatMap(CongestionAlgorithm.init) ?? .bbrV3
+    congestion = settings.congestion
     idleTimeout = settings.interval("transport.idleTimeout")
     handshakeTimeout = settings.interval("transport.handshakeTimeout")
     maximumMTU = settings.integer("transport.maximumMTU")
