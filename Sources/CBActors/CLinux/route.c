@@ -7,26 +7,19 @@
 #include <unistd.h>
 
 int cb_route_watch(void) {
-  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-  if (fd < 0) return -errno;
-  struct sockaddr_nl address = {
-      .nl_family = AF_NETLINK,
-      .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE,
+  const uint32_t groups[] = {
+      RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE,
   };
+  int fd = cb_netlink_open(groups, sizeof groups / sizeof *groups, 0);
   // What is lost for want of room is no error: there is enough to read to say that something changed.
   int yes = 1;
-  setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &yes, sizeof yes);
-  if (bind(fd, (struct sockaddr *)&address, sizeof address)) {
-    int error = -errno;
-    close(fd);
-    return error;
-  }
+  if (fd >= 0) setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &yes, sizeof yes);
   return fd;
 }
 
 void cb_route_drain(int fd) {
   char bytes[8192];
-  while (recv(fd, bytes, sizeof bytes, 0) >= 0 || errno == ENOBUFS || errno == EINTR) continue;
+  while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) >= 0 || errno == ENOBUFS || errno == EINTR) continue;
 }
 
 int cb_route_source(const struct cb_endpoint *remote, struct cb_endpoint *out) {

@@ -4,6 +4,7 @@ public import Wire
 
 /// Says when the machine's links, addresses or routes may have changed, as when it leaves one network for another.
 ///
+/// It says that, and not what: the actor `NetworkWatch` knows which links and addresses there are.
 /// Of the ring's thread only. Where the kernel gives no word of changes, it says so every now and then.
 public final class RouteWatch {
   public let ring: RingExecutor

@@ -3,8 +3,8 @@
 #include <stdint.h>
 
 // A socket of the calling thread's network namespace that has joined `groups` (RTNLGRP_*), with extended ACKs, capped
-// errors and strict checks of what dumps ask for where the kernel has them, and `buffer_bytes` for what it receives.
-// Close-on-exec. A descriptor or a negative errno.
+// errors and strict checks of what dumps ask for where the kernel has them, and `buffer_bytes` for what it receives; 0
+// leaves that to the system. Close-on-exec. A descriptor or a negative errno.
 int cb_netlink_open(const uint32_t *groups, unsigned count, int buffer_bytes);
 // The address that the kernel knows it by, which requests of its bear (nlmsg_pid); 0 where it has none.
 uint32_t cb_netlink_port(int fd);

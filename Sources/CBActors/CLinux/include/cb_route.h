@@ -2,8 +2,7 @@
 #pragma once
 #include "cb_socket.h"
 
-// A non-blocking descriptor that has something to read when a link, an address or a route changed (rtnetlink(7)), or a
-// negative errno.
+// A descriptor that has something to read when a link, an address or a route changed (rtnetlink(7)), or a negative errno.
 int cb_route_watch(void);
 // Reads all there is, and forgets it.
 void cb_route_drain(int fd);
