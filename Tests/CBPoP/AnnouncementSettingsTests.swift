@@ -9,9 +9,7 @@ import Wire
 
 private func bgp(_ text: String) throws(SettingsError) -> PoPSettings.BGP {
   let indented = text.split(separator: "\n", omittingEmptySubsequences: false).map { "  " + $0 }.joined(separator: "\n")
-  let file = try SettingsFile(text: "bgp:\n\(indented)\n", path: "cbpop.yaml", schema: PoPSettings.schema)
-  let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
-  return try PoPSettings(resolved, source: .file(file.path, line: nil), isDev: true).bgp
+  return try PoPSettings(text: "bgp:\n\(indented)\n", path: "cbpop.yaml").bgp
 }
 
 private func problems(_ text: String) -> [String] {

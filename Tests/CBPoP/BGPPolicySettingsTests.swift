@@ -19,10 +19,7 @@ import Testing
         policyFile: \(policies == nil ? "" : "policy.yaml")
         neighbors: [\(neighbors)]
       """
-    let path = folder.appendingPathComponent("cbpop.yaml").path
-    let file = try SettingsFile(text: text, path: path, schema: PoPSettings.schema)
-    let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
-    return try PoPSettings(resolved, source: .file(path, line: nil), isDev: true).bgp
+    return try PoPSettings(text: text, path: folder.appendingPathComponent("cbpop.yaml").path).bgp
   }
 
   private func problems(_ neighbors: String, policies: String? = nil) -> [String] {
@@ -88,11 +85,7 @@ import Testing
 
   @Test func caches() throws {
     let text = "bgp: {rpki: {caches: [{address: 192.0.2.5}, {address: '2001:db8::5', port: 8282}]}}"
-    func read(_ text: String) throws -> PoPSettings.BGP {
-      let file = try SettingsFile(text: text, path: "/cbpop.yaml", schema: PoPSettings.schema)
-      let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
-      return try PoPSettings(resolved, source: .file("/cbpop.yaml", line: nil), isDev: true).bgp
-    }
+    func read(_ text: String) throws -> PoPSettings.BGP { try PoPSettings(text: text).bgp }
     #expect(try read(text).caches.map { "\($0)" } == ["192.0.2.5:323", "[2001:db8::5]:8282"])
     #expect(throws: SettingsError.self) {
       try read("bgp: {rpki: {caches: [{address: 192.0.2.5}, {address: 192.0.2.5}]}}")

@@ -10,9 +10,7 @@ private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().d
   .deletingLastPathComponent()
 
 private func settings(_ text: String, isDev: Bool = false) throws(SettingsError) -> PoPSettings {
-  let file = try SettingsFile(text: text, path: "/etc/cloudbridge/cbpop.yaml", schema: PoPSettings.schema)
-  let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
-  return try PoPSettings(resolved, source: .file(file.path, line: nil), isDev: isDev)
+  try PoPSettings(text: text, isDev: isDev)
 }
 
 private func problems(_ text: String) -> [String] {

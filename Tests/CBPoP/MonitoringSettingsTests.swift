@@ -6,11 +6,7 @@ import Wire
 @testable import CBPoP
 
 @Suite("Settings of what is kept and told of the routing") struct MonitoringSettingsTests {
-  private func bgp(_ text: String) throws -> PoPSettings.BGP {
-    let file = try SettingsFile(text: "bgp:\n" + text, path: "/etc/cloudbridge/cbpop.yaml", schema: PoPSettings.schema)
-    let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
-    return try PoPSettings(resolved, source: .file(file.path, line: nil), isDev: true).bgp
-  }
+  private func bgp(_ text: String) throws -> PoPSettings.BGP { try PoPSettings(text: "bgp:\n" + text).bgp }
 
   private func problems(_ text: String) -> [String] {
     do {

@@ -46,11 +46,7 @@ private final class Nobody: HTTP3SessionDelegate {
     let tls = try ServerTLSContext(identity: identity, applicationProtocols: ["h3"])
     var logger = Logger(label: "ring-probe-test")
     logger.logLevel = .critical
-    let file = try SettingsFile(
-      text: "bgp: {announce: [198.51.100.0/24], health: {recoveryDelay: 100ms}}\n", path: "cbpop.yaml",
-      schema: PoPSettings.schema)
-    let resolved = try ResolvedSettings(schema: PoPSettings.schema, file: file, environment: [:])
-    let settings = try PoPSettings(resolved, source: .file(file.path, line: nil), isDev: true)
+    let settings = try PoPSettings(text: "bgp: {announce: [198.51.100.0/24], health: {recoveryDelay: 100ms}}\n")
 
     let rings = (0..<4).map { _ in RingExecutor() }
     for ring in rings { try ring.start(name: "test") }
