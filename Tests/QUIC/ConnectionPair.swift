@@ -186,6 +186,15 @@ final class ConnectionPair {
     }
   }
 
+  /// Lets the ClientHello's datagrams, which are two, come after the others that leave with them.
+  func holdClientHelloBack() {
+    filter = {
+      var datagram = $0
+      if datagram.from == .client, datagram.index < 2 { datagram.arrival = datagram.arrival + .milliseconds(5) }
+      return datagram
+    }
+  }
+
   func insert(_ datagram: Datagram) {
     var position = inFlight.count
     while position > 0, inFlight[position - 1].arrival > datagram.arrival { position -= 1 }

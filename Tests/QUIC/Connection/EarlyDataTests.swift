@@ -84,12 +84,7 @@ import Wire
   @Test func earlyPacketsThatOvertakeTheClientHelloAreKept() throws {
     let (clientTLS, serverTLS) = try acquainted()
     let pair = try ConnectionPair(clientTLS: clientTLS, serverTLS: serverTLS, seed: 4)
-    // The ClientHello's datagrams come last.
-    pair.filter = {
-      var datagram = $0
-      if datagram.from == .client, datagram.index < 2 { datagram.arrival = datagram.arrival + .milliseconds(5) }
-      return datagram
-    }
+    pair.holdClientHelloBack()
     pair.flush()
     let id = try #require(pair.open(.client))
     pair.clientApplication.outgoing[id] = .init(total: 3_000, finish: true)
