@@ -142,23 +142,15 @@ public struct RoutingConfiguration: Sendable {
     for index in 0..<halfLength { half[index] ^= mask[index] }
   }
 
-  /// A Feistel network of four rounds.
-  private func encrypt(_ body: inout Body, _ cipher: BlockCipher) {
-    var (left, right) = split(body)
-    for pass: UInt8 in 1...4 {
-      if pass & 1 == 1 {
-        mix(&right, with: left, pass: pass, cipher)
-      } else {
-        mix(&left, with: right, pass: pass, cipher)
-      }
-      clearMiddle(&left, &right)
-    }
-    body = join(left, right)
-  }
+  private func encrypt(_ body: inout Body, _ cipher: BlockCipher) { passFourTimes(&body, cipher, backwards: false) }
 
-  private func decrypt(_ body: inout Body, _ cipher: BlockCipher) {
+  private func decrypt(_ body: inout Body, _ cipher: BlockCipher) { passFourTimes(&body, cipher, backwards: true) }
+
+  /// A Feistel network of four rounds, which undoes itself backwards.
+  private func passFourTimes(_ body: inout Body, _ cipher: BlockCipher, backwards: Bool) {
     var (left, right) = split(body)
-    for pass: UInt8 in [4, 3, 2, 1] {
+    for round: UInt8 in 1...4 {
+      let pass = backwards ? 5 - round : round
       if pass & 1 == 1 {
         mix(&right, with: left, pass: pass, cipher)
       } else {
