@@ -1,6 +1,9 @@
 """What the peers' command lines share: cbquic's switches, and the names of a client's files by connection."""
 
 import argparse
+import asyncio
+import ssl
+import sys
 
 
 def arguments():
@@ -22,6 +25,17 @@ def arguments():
     options.host, port = options.address.rsplit(":", 1)
     options.port = int(port)
     return options
+
+
+def run(get, serve):
+    """Does what the command line says, by coroutines that take its options; a connection that fails ends with 1."""
+    options = arguments()
+    role, timeout = (get, options.timeout) if options.role == "get" else (serve, None)
+    try:
+        asyncio.run(asyncio.wait_for(role(options), timeout))
+    except (ConnectionError, TimeoutError, ssl.SSLError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 VERSIONS = {"v1": 0x00000001, "v2": 0x6B3343CF}

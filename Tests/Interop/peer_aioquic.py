@@ -1,8 +1,6 @@
 """HTTP/0.9 and HTTP/3 on aioquic, with cbquic's command line."""
 
 import asyncio
-import ssl
-import sys
 from pathlib import Path
 
 import peer
@@ -154,14 +152,4 @@ async def run_serve(options):
     await asyncio.Event().wait()
 
 
-def main():
-    options = peer.arguments()
-    role, timeout = (run_get, options.timeout) if options.role == "get" else (run_serve, None)
-    try:
-        asyncio.run(asyncio.wait_for(role(options), timeout))
-    except (ConnectionError, TimeoutError, ssl.SSLError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
-
-
-main()
+peer.run(run_get, run_serve)

@@ -8,7 +8,6 @@ import asyncio
 import ctypes
 import socket
 import struct
-import sys
 import tempfile
 from pathlib import Path
 
@@ -172,14 +171,4 @@ async def run_serve(options):
     await asyncio.Event().wait()
 
 
-def main():
-    options = peer.arguments()
-    role, timeout = (run_get, options.timeout) if options.role == "get" else (run_serve, None)
-    try:
-        asyncio.run(asyncio.wait_for(role(options), timeout))
-    except (ConnectionError, TimeoutError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
-
-
-main()
+peer.run(run_get, run_serve)
