@@ -1,3 +1,4 @@
+import CongestionSimulation
 import Wire
 
 @testable import QUIC
@@ -43,7 +44,7 @@ struct Bottleneck {
   var backward: Link
   var flows: [Flow] = []
   var now = Instant.zero
-  private var heap = EventHeap<Happening>()
+  private var heap = Timeline<Happening>()
 
   init(forward: LinkConditions, backward: LinkConditions, seed: UInt64) {
     self.forward = Link(forward, seed: seed)

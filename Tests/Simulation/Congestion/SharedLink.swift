@@ -44,14 +44,14 @@ package struct SharedLink {
 
   package var conditions: Conditions
   package private(set) var counters = Counters()
-  private var luck: Luck
+  private var dice: Dice
   private var busyUntil = Instant.zero
   private var tokens: Double
   private var tokensAt = Instant.zero
 
   package init(_ conditions: Conditions, seed: UInt64) {
     self.conditions = conditions
-    luck = Luck(seed: seed)
+    dice = Dice(seed: seed)
     tokens = conditions.policer?.burst ?? 0
   }
 
@@ -95,7 +95,7 @@ package struct SharedLink {
     counters.deepestQueue = max(counters.deepestQueue, waiting + size)
     busyUntil = served(Double(size), from: max(now, busyUntil))
     let loss = conditions.lossSteps.last { $0.from <= now }?.loss ?? conditions.loss
-    guard loss == 0 || luck.draw() >= loss else {
+    guard loss == 0 || dice.unit() >= loss else {
       counters.lost += 1
       return nil
     }
@@ -105,7 +105,7 @@ package struct SharedLink {
       counters.marked += 1
     }
     if let slot = conditions.slot { arrival.time = arrival.time.nextMultiple(of: slot) }
-    if let reordering = conditions.reordering, luck.draw() < reordering.probability {
+    if let reordering = conditions.reordering, dice.unit() < reordering.probability {
       arrival.time += reordering.lateness
     }
     return arrival

@@ -69,19 +69,3 @@ package struct Timeline<Event> {
     a.time != b.time ? a.time < b.time : a.order < b.order
   }
 }
-
-/// A link's luck: one seed is one run (SplitMix64).
-package struct Luck {
-  private var state: UInt64
-
-  package init(seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678_9abc_def1 }
-
-  /// In 0..<1.
-  package mutating func draw() -> Double {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return Double((z ^ (z >> 31)) >> 11) / Double(1 << 53)
-  }
-}

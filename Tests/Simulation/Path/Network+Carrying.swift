@@ -1,3 +1,4 @@
+import CongestionSimulation
 import PacketCrypto
 import Wire
 

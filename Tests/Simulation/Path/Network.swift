@@ -1,3 +1,4 @@
+import CongestionSimulation
 import Wire
 
 @testable import QUIC
@@ -37,7 +38,7 @@ final class Network {
   var secondUp: Link?
   var secondDown: Link?
   private(set) var now: Instant
-  var heap = EventHeap<(Destination, Datagram)>()
+  var heap = Timeline<(Destination, Datagram)>()
   /// Where the client's datagrams seem to come from; a rebinding changes it (RFC 9000 §9.3).
   var publicAddress = Network.clientAddress
   /// Addresses of the server's that nothing gets to.
