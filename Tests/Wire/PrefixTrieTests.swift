@@ -35,10 +35,8 @@ struct PrefixTrieTests {
       #expect(trie.number(key[0], UInt8(key[1])) == number)
       #expect(trie.prefix(number) == (key[0], UInt8(key[1])))
     }
-    let keys = model.keys.map { PrefixTrie<UInt32>.Key($0[0], UInt8($0[1])) }
-    var approached: [Int] = []
-    keys.withUnsafeBufferPointer { trie.approach($0) { approached.append($0) } }
-    #expect(approached == keys.map { trie.number($0.bits, $0.length) })
+    let sought = model.keys.map { PrefixTrie<UInt32>.Key($0[0], UInt8($0[1])) }
+    expectFound(sought, in: trie, model)
     var walked: [[UInt32]] = []
     trie.forEach(within: 0, 0) {
       let prefix = trie.prefix($0)
@@ -73,6 +71,57 @@ struct PrefixTrieTests {
       }
       #expect(page == Array(expected.prefix(5)))
     }
+  }
+
+  /// Several at once are found as one by one.
+  private func expectFound(
+    _ sought: [PrefixTrie<UInt32>.Key], in trie: PrefixTrie<UInt32>, _ model: [[UInt32]: Int]
+  ) {
+    let numbers = [UInt32](unsafeUninitializedCapacity: sought.count) { buffer, count in
+      sought.withUnsafeBufferPointer { trie.find($0, UnsafeMutableBufferPointer(rebasing: buffer[..<sought.count])) }
+      count = sought.count
+    }
+    #expect(
+      numbers == sought.map { model[[$0.bits, UInt32($0.length)]].map { UInt32($0) } ?? PrefixTrie<UInt32>.noNumber })
+  }
+
+  /// So many that the places under the first bits of an address are kept, and then none again.
+  @Test(arguments: 1...3) func largeTablesAgreeWithADictionary(seed: UInt64) {
+    let entropy = SeededEntropy(seed: seed)
+    var trie = PrefixTrie<UInt32>()
+    var model: [[UInt32]: Int] = [:]
+    func randomKey() -> PrefixTrie<UInt32>.Key {
+      let word = entropy.nextUInt64()
+      let length = UInt8([8, 15, 16, 17, 18, 24, 24, 24, 27, 28, 32, 32][Int(word >> 40 % 12)])
+      return .init(UInt32(truncatingIfNeeded: word) & 0xc1_07_f3_13 & UInt32.mask(Int(length)), length)
+    }
+    var greatest = 0
+    for step in 0..<60_000 {
+      let key = randomKey()
+      let name = [key.bits, UInt32(key.length)]
+      if entropy.nextUInt64() % 100 < (step < 30_000 ? 80 : 10) {
+        let (number, isNew) = trie.insert(key.bits, key.length)
+        #expect(isNew == (model[name] == nil))
+        model[name] = number
+      } else {
+        #expect(trie.remove(key.bits, key.length) == model.removeValue(forKey: name))
+      }
+      greatest = max(greatest, model.count)
+      if step % 6_000 == 0 { expectFound((0..<500).map { _ in randomKey() }, in: trie, model) }
+    }
+    #expect(greatest > 5_000)
+    for (name, number) in model { #expect(trie.number(name[0], UInt8(name[1])) == number) }
+    var walked = 0
+    trie.forEach(within: 0, 0) { _ in
+      walked += 1
+      return true
+    }
+    #expect(walked == model.count)
+    for (name, number) in model { #expect(trie.remove(name[0], UInt8(name[1])) == number) }
+    #expect(trie.count == 0 && trie.insert(0xc1_07_00_00, 24).isNew && trie.number(0xc1_07_00_00, 24) != nil)
+    expectFound(
+      [.init(0xc1_07_00_00, 24), .init(0xc1_07_00_00, 25), .init(0, 0)], in: trie,
+      [[0xc1_07_00_00, 24]: trie.number(0xc1_07_00_00, 24) ?? -1])
   }
 
   @Test func ipv6PrefixesOfAllLengths() {

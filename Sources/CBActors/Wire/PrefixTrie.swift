@@ -17,6 +17,9 @@ extension PrefixBits {
 /// Numbers begin at 0, stay with their prefix until it is removed, and are then given anew, so that what belongs to a
 /// prefix can be kept in an array by number.
 ///
+/// In a large table of IPv4, it is kept for each 16 bits that an address begins with where the longer prefixes stand, as
+/// most of the way down would be gone for those bits.
+///
 /// The decisions on the way down are, for each bit in turn, "does the prefix go on?" (at twice the bit's index) and "is
 /// the bit set?" (one more). A prefix is so told from those within it, and comes before them in the order of the trie,
 /// which is that of (address, length).
@@ -43,6 +46,8 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
     @inlinable static func leaf(_ number: Int) -> Self { Self(raw: UInt32(number) | 0x8000_0000) }
     @inlinable var isLeaf: Bool { raw & 0x8000_0000 != 0 }
     @inlinable var index: Int { Int(raw & 0x7fff_ffff) }
+    /// No leaf has this number.
+    @inlinable static var nowhere: Self { Self(raw: .max) }
   }
 
   /// A prefix as it is looked for: bits beyond its length are clear.
@@ -56,9 +61,11 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
 
     /// The answer at a position. Any where the key has ended: whoever asks compares the whole key in the end.
     @inlinable func answer(_ position: UInt32) -> Bool {
+      // Both are computed, as which of them it is cannot be foreseen.
       let bit = position >> 1
-      if position & 1 == 0 { return bit < length }
-      return (bits >> Bits(truncatingIfNeeded: UInt32(Bits.bitWidth) - 1 - bit)) & 1 == 1
+      let goesOn = bit < length
+      let isSet = (bits &>> Bits(truncatingIfNeeded: UInt32(Bits.bitWidth) &- 1 &- bit)) & 1 == 1
+      return position & 1 == 0 ? goesOn : isSet
     }
 
     /// The first position at which the answers differ; nil for the same prefix.
@@ -80,6 +87,9 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
   @usableFromInline var freeNumbers: ContiguousArray<UInt32> = []
   /// Nil only while there is no prefix.
   @usableFromInline var root: Reference?
+  /// By the first bits of an address: what has below it all prefixes that begin so and are longer, and nothing else.
+  /// Empty in a small table.
+  @usableFromInline var tops: ContiguousArray<Reference> = []
 
   public init() {}
 
@@ -91,6 +101,21 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
   /// The prefix of a number that is given.
   @inlinable public func prefix(_ number: Int) -> (bits: Bits, length: UInt8) {
     (keys[number].bits, keys[number].length)
+  }
+
+  @inlinable static var topLength: Int { 16 }
+  @inlinable static var leastCountForTops: Int { 4_096 }
+
+  /// Which of the ``tops`` a key is below; nil where it is below none.
+  @inlinable func topIndex(_ key: Key) -> Int? {
+    guard Bits.bitWidth == 32, !tops.isEmpty, key.length > Self.topLength else { return nil }
+    return Int(truncatingIfNeeded: key.bits >> Bits(truncatingIfNeeded: Bits.bitWidth - Self.topLength))
+  }
+
+  /// Where the way to a key begins: as far down as is known. Nil where it is known not to be there.
+  @inlinable func start(of key: Key) -> Reference? {
+    guard let index = topIndex(key) else { return root }
+    return tops[index] == .nowhere ? nil : tops[index]
   }
 
   /// The leaf that a key leads to: it may be another's.
@@ -105,8 +130,9 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
 
   /// The number of a prefix; nil where it is not there. Bits beyond the length must be clear.
   @inlinable public func number(_ bits: Bits, _ length: UInt8) -> Int? {
-    guard let root else { return nil }
-    let found = leaf(Key(bits, length), from: root)
+    let key = Key(bits, length)
+    guard let start = start(of: key) else { return nil }
+    let found = leaf(key, from: start)
     return keys[found].bits == bits && keys[found].length == length ? found : nil
   }
 
@@ -116,9 +142,12 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
     guard let root else {
       let number = newNumber(key)
       self.root = .leaf(number)
+      if let top = topIndex(key) { tops[top] = .leaf(number) }
       return (number, true)
     }
-    let near = leaf(key, from: root)
+    if tops.isEmpty, Bits.bitWidth == 32, keys.count >= Self.leastCountForTops { findTops() }
+    let known = start(of: key)
+    let near = leaf(key, from: known ?? root)
     guard let parting = key.parting(from: keys[near]) else { return (near, false) }
     let number = newNumber(key)
     let isYes = key.answer(parting)
@@ -126,7 +155,7 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
     // Down again, to where the position belongs.
     var parent = -1
     var wentYes = false
-    var at = root
+    var at = known ?? root
     while !at.isLeaf {
       let node = nodes[at.index]
       if node.position > parting { break }
@@ -134,22 +163,57 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
       wentYes = key.answer(node.position)
       at = wentYes ? node.yes : node.no
     }
+    if parent < 0 { (parent, wentYes) = self.parent(of: at, on: key) }
     let leaf = Reference.leaf(number)
     let node = newNode(Node(position: parting, no: isYes ? at : leaf, yes: isYes ? leaf : at))
     replace(child: wentYes, of: parent, by: .node(node))
+    if let top = topIndex(key) {
+      if known == nil { tops[top] = leaf } else if known == at { tops[top] = .node(node) }
+    }
     return (number, true)
+  }
+
+  /// The node above what is on the way to a key, and the side of it; -1 above the root.
+  @inlinable func parent(of reference: Reference, on key: Key) -> (index: Int, isYes: Bool) {
+    var parent = -1
+    var isYes = false
+    guard var at = root else { return (parent, isYes) }
+    while at != reference, !at.isLeaf {
+      let node = nodes[at.index]
+      parent = at.index
+      isYes = key.answer(node.position)
+      at = isYes ? node.yes : node.no
+    }
+    return (parent, isYes)
+  }
+
+  /// Fills ``tops`` by what is there.
+  @inlinable mutating func findTops() {
+    tops = ContiguousArray(repeating: .nowhere, count: 1 << Self.topLength)
+    var pending: ContiguousArray<Reference> = root.map { [$0] } ?? []
+    while let next = pending.popLast() {
+      // The position past the first bits of a key that goes on there.
+      if !next.isLeaf, nodes[next.index].position <= UInt32(Self.topLength) << 1 {
+        pending.append(nodes[next.index].no)
+        pending.append(nodes[next.index].yes)
+        continue
+      }
+      var any = next
+      while !any.isLeaf { any = nodes[any.index].no }
+      if let top = topIndex(keys[any.index]) { tops[top] = next }
+    }
   }
 
   /// Takes a prefix out; its number may be given anew. Nil where it was not there.
   @discardableResult
   @inlinable public mutating func remove(_ bits: Bits, _ length: UInt8) -> Int? {
-    guard let root else { return nil }
     let key = Key(bits, length)
+    guard let start = start(of: key) else { return nil }
     var grandparent = -1
     var parentIsYes = false
     var parent = -1
     var isYes = false
-    var at = root
+    var at = start
     while !at.isLeaf {
       let node = nodes[at.index]
       (grandparent, parentIsYes) = (parent, isYes)
@@ -159,12 +223,18 @@ public struct PrefixTrie<Bits: PrefixBits>: Sendable {
     }
     let number = at.index
     guard keys[number].bits == bits, keys[number].length == length else { return nil }
+    let isAlone = parent < 0
+    if isAlone { (parent, isYes) = self.parent(of: at, on: key) }
     if parent < 0 {
       self.root = nil
     } else {
-      replace(child: parentIsYes, of: grandparent, by: isYes ? nodes[parent].no : nodes[parent].yes)
+      if grandparent < 0 { (grandparent, parentIsYes) = self.parent(of: .node(parent), on: key) }
+      let other = isYes ? nodes[parent].no : nodes[parent].yes
+      replace(child: parentIsYes, of: grandparent, by: other)
       freeNodes.append(UInt32(parent))
+      if !isAlone, let top = topIndex(key), start == .node(parent) { tops[top] = other }
     }
+    if isAlone, let top = topIndex(key) { tops[top] = .nowhere }
     freeNumbers.append(UInt32(number))
     return number
   }
