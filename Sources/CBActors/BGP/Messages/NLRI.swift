@@ -86,26 +86,29 @@ public struct NLRI {
   /// Prefixes that are worked on together.
   static var group: Int { 16 }
 
-  /// The same in groups of up to ``group``, with their path identifiers beside them.
+  /// The same in groups of up to ``group``.
   @inline(__always)
-  func forEachGroup<Bits: PrefixBits>(
-    _ type: Bits.Type, _ body: (UnsafeBufferPointer<PrefixTrie<Bits>.Key>, UnsafeBufferPointer<UInt32>) -> Void
-  ) {
+  func forEachGroup<Bits: PrefixBits>(_ type: Bits.Type, _ body: (PrefixGroup<Bits>) -> Void) {
     withUnsafeTemporaryAllocation(of: PrefixTrie<Bits>.Key.self, capacity: Self.group) { keys in
-      withUnsafeTemporaryAllocation(of: UInt32.self, capacity: Self.group) { identifiers in
+      withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 2 * Self.group) { words in
+        words.initialize(repeating: 0)
         var count = 0
+        func group() -> PrefixGroup<Bits> {
+          PrefixGroup(
+            keys: UnsafeBufferPointer(rebasing: keys[..<count]),
+            identifiers: UnsafeBufferPointer(rebasing: words[..<count]),
+            numbers: UnsafeMutableBufferPointer(rebasing: words[Self.group..<Self.group + count]))
+        }
         forEach(Bits.self) { bits, length, identifier in
           (keys.baseAddress! + count).initialize(to: .init(bits, length))
-          (identifiers.baseAddress! + count).initialize(to: identifier)
+          words[count] = identifier
           count += 1
           if count == Self.group {
-            body(UnsafeBufferPointer(keys), UnsafeBufferPointer(identifiers))
+            body(group())
             count = 0
           }
         }
-        if count > 0 {
-          body(UnsafeBufferPointer(rebasing: keys[..<count]), UnsafeBufferPointer(rebasing: identifiers[..<count]))
-        }
+        if count > 0 { body(group()) }
       }
     }
   }
@@ -122,4 +125,12 @@ public struct NLRI {
     forEachPrefix { _, _ in count += 1 }
     return count
   }
+}
+
+/// Prefixes that are worked on together.
+struct PrefixGroup<Bits: PrefixBits> {
+  let keys: UnsafeBufferPointer<PrefixTrie<Bits>.Key>
+  let identifiers: UnsafeBufferPointer<UInt32>
+  /// Room for the numbers of their destinations.
+  let numbers: UnsafeMutableBufferPointer<UInt32>
 }

@@ -133,47 +133,61 @@ struct AdjRIBOut {
   }
 
   /// Every destination that is still marked, for who gives the whole of it up.
-  var marked: ArraySlice<UInt32> { ArraySlice(queue[queueHead...]) }
+  var marked: ArraySlice<UInt32> { queue[queueHead...] }
 }
 
-/// What the attributes of a route become on their way to a peer, kept for those that follow with the same ones.
+/// What the attributes of a route become on their way to a peer, remembered for those that follow with the same ones.
 ///
-/// Holds what it names, so that no ID in it can come to mean another set.
+/// Holds nothing of it: what has gone from the table of attributes since is forgotten.
 struct ExportCache {
   private struct Entry {
     var source = AttributeTable.ID.none
-    var peer = PeerID.nobody
+    var sourceGeneration: UInt32 = 0
     /// None: it does not go to the peer.
     var result = AttributeTable.ID.none
+    var resultGeneration: UInt32 = 0
+    var peer = PeerID.nobody
   }
 
-  private var entries = ContiguousArray(repeating: Entry(), count: 4_096)
-  private var isEmpty = true
+  /// By the last bits of the source's ID; a power of two of them, or none.
+  private var entries: ContiguousArray<Entry> = []
+  /// Since there are so many entries: those that were in use by another when they were wanted.
+  private var collisions = 0
+  private static let leastCount = 1_024
+  private static let greatestCount = 65_536
 
-  func find(_ source: AttributeTable.ID, _ peer: PeerID) -> AttributeTable.ID? {
-    let entry = entries[Int(source.raw & 4_095)]
-    return entry.source == source && entry.peer == peer ? entry.result : nil
+  /// The result, held once more for the caller.
+  func find(
+    _ source: AttributeTable.ID, _ peer: PeerID, _ table: inout AttributeTable
+  ) -> AttributeTable.ID? {
+    guard !entries.isEmpty else { return nil }
+    let entry = entries[Int(source.raw) & (entries.count - 1)]
+    guard entry.source == source, entry.peer == peer, isCurrent(entry, table) else { return nil }
+    table.retain(entry.result)
+    return entry.result
   }
 
-  /// Takes over one hold on `result`.
+  private func isCurrent(_ entry: Entry, _ table: borrowing AttributeTable) -> Bool {
+    table.generation(entry.source) == entry.sourceGeneration && table.generation(entry.result) == entry.resultGeneration
+  }
+
   mutating func insert(
-    _ source: AttributeTable.ID, _ peer: PeerID, _ result: AttributeTable.ID, _ table: inout AttributeTable
+    _ source: AttributeTable.ID, _ peer: PeerID, _ result: AttributeTable.ID, _ table: borrowing AttributeTable
   ) {
-    let index = Int(source.raw & 4_095)
-    table.release(entries[index].source)
-    table.release(entries[index].result)
-    table.retain(source)
-    entries[index] = Entry(source: source, peer: peer, result: result)
-    isEmpty = false
+    if collisions >= entries.count, entries.count < Self.greatestCount { grow() }
+    let index = Int(source.raw) & (entries.count - 1)
+    if entries[index].source != .none, isCurrent(entries[index], table) { collisions += 1 }
+    entries[index] = Entry(
+      source: source, sourceGeneration: table.generation(source), result: result,
+      resultGeneration: table.generation(result), peer: peer)
   }
 
-  mutating func removeAll(_ table: inout AttributeTable) {
-    guard !isEmpty else { return }
-    for index in entries.indices where entries[index].source != .none {
-      table.release(entries[index].source)
-      table.release(entries[index].result)
-      entries[index] = Entry()
-    }
-    isEmpty = true
+  private mutating func grow() {
+    var more = ContiguousArray(repeating: Entry(), count: max(Self.leastCount, entries.count * 4))
+    for entry in entries where entry.source != .none { more[Int(entry.source.raw) & (more.count - 1)] = entry }
+    entries = more
+    collisions = 0
   }
+
+  mutating func removeAll() { self = ExportCache() }
 }

@@ -13,11 +13,18 @@ struct AttributeTable: ~Copyable {
     /// The canonical form.
     var bytes: UnsafeMutableRawPointer?
     var count: UInt32 = 0
-    var references: UInt32 = 0
     var hash: UInt32 = 0
   }
 
   private var entries: ContiguousArray<Entry> = [Entry()]
+  /// How often a set is held, and how many have had its ID before.
+  private struct Holds {
+    var count: UInt32
+    var generation: UInt32 = 0
+  }
+
+  /// By ID. Apart, as they change with every route: so many more of them are near.
+  private var holds: ContiguousArray<Holds> = [Holds(count: 0)]
   private var free: ContiguousArray<UInt32> = []
   /// Open addressing: a hash on top of an ID; 0 is an empty slot. Never more than half full.
   private var slots: ContiguousArray<UInt64>
@@ -43,7 +50,7 @@ struct AttributeTable: ~Copyable {
       if UInt32(slots[at] >> 32) == hash {
         let raw = UInt32(truncatingIfNeeded: slots[at])
         if isEqual(entries[Int(raw)], bytes) {
-          entries[Int(raw)].references += 1
+          holds[Int(raw)].count += 1
           return ID(raw: raw)
         }
       }
@@ -51,14 +58,16 @@ struct AttributeTable: ~Copyable {
     }
     let memory = UnsafeMutableRawPointer.allocate(byteCount: max(1, bytes.count), alignment: 1)
     if let source = bytes.baseAddress { memory.copyMemory(from: source, byteCount: bytes.count) }
-    let entry = Entry(summary: summary, bytes: memory, count: UInt32(bytes.count), references: 1, hash: hash)
+    let entry = Entry(summary: summary, bytes: memory, count: UInt32(bytes.count), hash: hash)
     let raw: UInt32
     if let reused = free.popLast() {
       raw = reused
       entries[Int(raw)] = entry
+      holds[Int(raw)].count = 1
     } else {
       raw = UInt32(entries.count)
       entries.append(entry)
+      holds.append(Holds(count: 1))
     }
     slots[at] = UInt64(hash) << 32 | UInt64(raw)
     count += 1
@@ -67,19 +76,28 @@ struct AttributeTable: ~Copyable {
   }
 
   /// Holds a set once more.
-  mutating func retain(_ id: ID) { if id != .none { entries[Int(id.raw)].references += 1 } }
+  mutating func retain(_ id: ID) { if id != .none { holds[Int(id.raw)].count += 1 } }
 
   /// Lets go of a set once; the last to let go frees it.
+  @inline(__always)
   mutating func release(_ id: ID) {
     guard id != .none else { return }
-    entries[Int(id.raw)].references -= 1
-    guard entries[Int(id.raw)].references == 0 else { return }
+    holds[Int(id.raw)].count -= 1
+    if holds[Int(id.raw)].count == 0 { remove(id) }
+  }
+
+  private mutating func remove(_ id: ID) {
+    holds[Int(id.raw)].generation &+= 1
     removeSlot(of: id)
     entries[Int(id.raw)].bytes?.deallocate()
     entries[Int(id.raw)] = Entry()
     free.append(id.raw)
     count -= 1
   }
+
+  /// Differs from an earlier one of the same ID if that set has gone since: for who remembers sets without holding them.
+  @inline(__always)
+  func generation(_ id: ID) -> UInt32 { holds[Int(id.raw)].generation }
 
   func summary(_ id: ID) -> AttributeSummary { entries[Int(id.raw)].summary }
 

@@ -55,12 +55,9 @@ struct DecisionProcess {
   struct Candidate {
     /// Whatever the caller knows it by.
     var index: UInt32
-    var isLocal: Bool
+    /// The steps down to the origin in one, the first on top; the lower is better.
+    var rank: UInt64
     var isExternal: Bool
-    var isLongLivedStale: Bool
-    var preference: UInt32
-    var asPathLength: UInt16
-    var origin: Origin
     var neighborAS: UInt32
     var multiExitDisc: UInt32
     var identifier: UInt32
@@ -72,12 +69,13 @@ struct DecisionProcess {
       index: UInt32, _ summary: AttributeSummary, _ peer: PeerState, pathIdentifier: UInt32
     ) {
       self.index = index
-      isLocal = peer.isLocal
+      // A route of our own needs no comparison.
+      rank = peer.isLocal ? 0 : 1
+      rank = rank << 1 | (summary.wellKnownCommunities.contains(.longLivedStale) ? 1 : 0)
+      rank = rank << 32 | UInt64(UInt32.max - summary.degreeOfPreference(isLocal: peer.isLocal))
+      rank = rank << 16 | UInt64(summary.asPathLength)
+      rank = rank << 8 | UInt64(summary.origin.rawValue)
       isExternal = !peer.isInternal
-      isLongLivedStale = summary.wellKnownCommunities.contains(.longLivedStale)
-      preference = summary.degreeOfPreference(isLocal: peer.isLocal)
-      asPathLength = summary.asPathLength
-      origin = summary.origin
       neighborAS = summary.neighborAS
       // "If route n has no MULTI_EXIT_DISC attribute, the function returns the lowest possible MULTI_EXIT_DISC value
       // (i.e., 0)."
@@ -109,12 +107,7 @@ struct DecisionProcess {
       equals.append(first.index)
       return (first.index, .onlyRoute)
     }
-    // A route of our own needs no comparison.
-    if let step = keep(.local, { $0.isLocal ? 0 : 1 }) { return step }
-    if let step = keep(.longLivedStale, { $0.isLongLivedStale ? 1 : 0 }) { return step }
-    if let step = keep(.localPreference, { UInt32.max - $0.preference }) { return step }
-    if let step = keep(.asPathLength, { UInt32($0.asPathLength) }) { return step }
-    if let step = keep(.origin, { UInt32($0.origin.rawValue) }) { return step }
+    if let step = keepLowestRank() { return step }
     if let step = keepLowestMED() { return step }
     if let step = keep(.external, { $0.isExternal ? 0 : 1 }) { return step }
     // §9.1.2.2 e: "If the NEXT_HOP hop for a route is reachable, but no cost can be determined, then this step should
@@ -124,6 +117,31 @@ struct DecisionProcess {
     if let step = keep(.clusterListLength, { UInt32($0.clusterListLength) }, isEqual: true) { return step }
     if let step = keepLowestAddress() { return step }
     return keep(.pathIdentifier, { $0.pathIdentifier }, isEqual: true) ?? (candidates[0].index, .pathIdentifier)
+  }
+
+  /// The steps down to the origin.
+  private mutating func keepLowestRank() -> (index: UInt32, step: DecisionStep)? {
+    var best = candidates[0]
+    for candidate in candidates where candidate.rank < best.rank { best = candidate }
+    // What the one that lost last lost by.
+    var alike = 0
+    for candidate in candidates where candidate.index != best.index {
+      alike = max(alike, (candidate.rank ^ best.rank).leadingZeroBitCount)
+    }
+    guard alike < UInt64.bitWidth else {
+      candidates.removeAll { $0.rank > best.rank }
+      return nil
+    }
+    equals.append(best.index)
+    let step: DecisionStep =
+      switch alike {
+      case ..<7: .local
+      case 7: .longLivedStale
+      case 8..<40: .localPreference
+      case 40..<56: .asPathLength
+      default: .origin
+      }
+    return (best.index, step)
   }
 
   /// Keeps those with the lowest value. The step, if one is left now.
@@ -140,6 +158,9 @@ struct DecisionProcess {
 
   /// "if (neighborAS(m) == neighborAS(n)) and (MED(n) < MED(m)) remove route m from consideration"
   private mutating func keepLowestMED() -> (index: UInt32, step: DecisionStep)? {
+    // Mostly there is nothing to compare.
+    let first = candidates[0].multiExitDisc
+    guard candidates.contains(where: { $0.multiExitDisc != first }) else { return nil }
     let all = candidates
     candidates.removeAll { m in
       all.contains { n in n.neighborAS == m.neighborAS && n.multiExitDisc < m.multiExitDisc }

@@ -47,8 +47,8 @@ extension RIB {
 
   /// Looks at all that a peer has been told.
   private mutating func revisit(_ peer: PeerID) {
-    sendings[peer.index]?.ipv4.cache.removeAll(&attributes)
-    sendings[peer.index]?.ipv6.cache.removeAll(&attributes)
+    sendings[peer.index]?.ipv4.cache.removeAll()
+    sendings[peer.index]?.ipv6.cache.removeAll()
     ipv4.revisitOutput(peer)
     ipv6.revisitOutput(peer)
   }

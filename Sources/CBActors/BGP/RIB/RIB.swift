@@ -103,10 +103,6 @@ public struct RIB: ~Copyable {
     ipv6.closeOutput(peer, &attributes)
     flows4.closeOutput(peer, &attributes)
     flows6.closeOutput(peer, &attributes)
-    if let sender = sendings[peer.index] {
-      sender.ipv4.cache.removeAll(&attributes)
-      sender.ipv6.cache.removeAll(&attributes)
-    }
     sendings[peer.index] = nil
     deferral?.sessionDown(peer)
     firstRoutes?.sessionDown(peer)
@@ -223,51 +219,18 @@ public struct RIB: ~Copyable {
   }
 
   private mutating func announce(_ nlri: NLRI, _ id: AttributeTable.ID, from peer: PeerID) {
-    var added = 0
-    if nlri.family == .ipv4Unicast {
-      nlri.forEachGroup(UInt32.self) { keys, identifiers in
-        ipv4.approach(keys)
-        for (key, identifier) in zip(keys, identifiers) {
-          attributes.retain(id)
-          let change = ipv4.announce(
-            key.bits, key.length, identifier: identifier, from: peer, id, &attributes, peers)
-          if change == .added { added += 1 }
-        }
-      }
-    } else {
-      nlri.forEachGroup(UInt128.self) { keys, identifiers in
-        ipv6.approach(keys)
-        for (key, identifier) in zip(keys, identifiers) {
-          attributes.retain(id)
-          let change = ipv6.announce(
-            key.bits, key.length, identifier: identifier, from: peer, id, &attributes, peers)
-          if change == .added { added += 1 }
-        }
-      }
-    }
-    peers[peer.index].pathCount += added
+    peers[peer.index].pathCount +=
+      nlri.family == .ipv4Unicast
+      ? ipv4.announce(nlri, from: peer, id, &attributes, peers)
+      : ipv6.announce(nlri, from: peer, id, &attributes, peers)
   }
 
   mutating func withdraw(_ nlri: NLRI, from peer: PeerID) {
     guard !nlri.isEmpty else { return }
     if let rules = nlri.flows { return withdraw(rules, from: peer) }
-    var counts = RouteCounts()
-    if nlri.family == .ipv4Unicast {
-      nlri.forEachGroup(UInt32.self) { keys, identifiers in
-        ipv4.approach(keys)
-        for (key, identifier) in zip(keys, identifiers) {
-          counts.note(ipv4.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers))
-        }
-      }
-    } else {
-      nlri.forEachGroup(UInt128.self) { keys, identifiers in
-        ipv6.approach(keys)
-        for (key, identifier) in zip(keys, identifiers) {
-          counts.note(ipv6.withdraw(key.bits, key.length, identifier: identifier, from: peer, &attributes, peers))
-        }
-      }
-    }
-    peers[peer.index].add(counts)
+    peers[peer.index].add(
+      nlri.family == .ipv4Unicast
+        ? ipv4.withdraw(nlri, from: peer, &attributes, peers) : ipv6.withdraw(nlri, from: peer, &attributes, peers))
   }
 
   /// Announces a prefix of our own, or changes the attributes of one (RFC 4271 §9.4).

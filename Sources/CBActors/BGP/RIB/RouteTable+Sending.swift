@@ -52,16 +52,13 @@ extension RouteTable {
   mutating func closeOutput(_ peer: PeerID, _ table: inout AttributeTable) {
     guard peer.index < outputs.count, let output = outputs[peer.index] else { return }
     outputs[peer.index] = nil
-    func letGo(_ number: Int) {
+    for (number, raw) in output.advertised.enumerated() where raw != 0 {
+      table.release(AttributeTable.ID(raw: raw))
       destinations[number].holders -= 1
       reclaim(number)
     }
-    for (number, raw) in output.advertised.enumerated() where raw != 0 {
-      table.release(AttributeTable.ID(raw: raw))
-      letGo(number)
-    }
-    for number in output.marked { letGo(Int(number)) }
-    for number in output.withdrawals[output.withdrawalHead...] { letGo(Int(number)) }
+    letGo(output.marked)
+    letGo(output.withdrawals[output.withdrawalHead...])
   }
 
   /// Writes the next message for a peer; how many octets, 0 for nothing to say.
@@ -79,9 +76,7 @@ extension RouteTable {
       case .beginRefresh: return write(RouteRefreshMessage(family, .beginning).serialized, to: buffer)
       case .endRIB: return write(UpdateWriter.endOfRIB(family), to: buffer)
       case .endRefresh: return write(RouteRefreshMessage(family, .end).serialized, to: buffer)
-      case .nothing:
-        sending.cache.removeAll(&table)
-        return 0
+      case .nothing: return 0
       }
     }
   }
@@ -92,15 +87,19 @@ extension RouteTable {
   ) {
     outputs[peer.index]!.beginGathering()
     var looked = 0
-    while looked < Self.batch, let (number, wasMarked, repeats) = outputs[peer.index]!.next(limit: trie.numberLimit) {
+    while looked < Self.batch {
+      if looked.isMultiple(of: NLRI.group) { bringNear(peer, table) }
+      guard let (number, wasMarked, repeats) = outputs[peer.index]!.next(limit: trie.numberLimit) else { break }
       looked += 1
       if wasMarked { destinations[number].holders -= 1 }
       let wanted = export(number, to: peer, &sending, &table, peers)
       let present = outputs[peer.index]!.attributes(number)
       // RFC 4271 §9.2: "A BGP speaker SHOULD NOT advertise a given feasible BGP route from its Adj-RIB-Out if it would
       // produce an UPDATE message containing the same BGP route as was previously advertised."
-      if wanted != present {
-        table.retain(wanted)
+      if wanted == present {
+        table.release(wanted)
+      } else {
+        // What held it for us, the Adj-RIB-Out holds.
         table.release(present)
         outputs[peer.index]!.set(number, wanted)
         if present == .none { destinations[number].holders += 1 }
@@ -119,7 +118,17 @@ extension RouteTable {
     outputs[peer.index]!.advertisements.sort()
   }
 
-  /// The attributes with which a destination's best route goes to the peer; none where it does not.
+  /// Brings near what the next destinations are about to be asked.
+  private mutating func bringNear(_ peer: PeerID, _ table: borrowing AttributeTable) {
+    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: NLRI.group) { numbers in
+      let next = outputs[peer.index]!.marked.prefix(NLRI.group)
+      let ahead = UnsafeMutableBufferPointer(rebasing: numbers[..<next.count])
+      _ = ahead.initialize(fromContentsOf: next)
+      bringNear(ahead, table)
+    }
+  }
+
+  /// The attributes with which a destination's best route goes to the peer, held for the caller; none where it does not.
   private mutating func export(
     _ number: Int, to peer: PeerID, _ sending: inout UpdateSending, _ table: inout AttributeTable,
     _ peers: ContiguousArray<PeerState>
@@ -127,7 +136,9 @@ extension RouteTable {
     guard destinations[number].first != noPath else { return .none }
     let best = paths[Int(destinations[number].first)]
     guard best.peer != peer else { return .none }
-    if !sending.policyDependsOnPrefix, let known = sending.cache.find(best.attributes, best.peer) { return known }
+    if !sending.policyDependsOnPrefix, let known = sending.cache.find(best.attributes, best.peer, &table) {
+      return known
+    }
     let source = peers[best.peer.index]
     let summary = table.summary(best.attributes)
     var result = AttributeTable.ID.none
@@ -142,8 +153,7 @@ extension RouteTable {
         result = sending.writer.bytes.withUnsafeBytes { table.intern($0, written) }
       }
     }
-    // Also where it is not to be found: it holds the result until the caller does.
-    sending.cache.insert(best.attributes, best.peer, result, &table)
+    if !sending.policyDependsOnPrefix { sending.cache.insert(best.attributes, best.peer, result, table) }
     return result
   }
 
@@ -201,16 +211,15 @@ extension RouteTable {
       writer.append([UInt8(family.afi >> 8), UInt8(family.afi & 0xff), family.safi])
     }
     let pending = outputs[peer.index]!.withdrawals
-    var head = outputs[peer.index]!.withdrawalHead
+    let first = outputs[peer.index]!.withdrawalHead
+    var head = first
     while head < pending.count {
-      let number = Int(pending[head])
-      let prefix = trie.prefix(number)
+      let prefix = trie.prefix(Int(pending[head]))
       // The length of the attributes is still to come behind.
       guard writer.append(prefix.bits, prefix.length, reserving: 2) else { break }
       head += 1
-      destinations[number].holders -= 1
-      reclaim(number)
     }
+    letGo(pending[first..<head])
     outputs[peer.index]!.withdrawalHead = head
     writer.endField()
     if family == .ipv4Unicast { writer.append(word: 0) } else { writer.endField() }

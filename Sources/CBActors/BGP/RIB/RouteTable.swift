@@ -69,14 +69,64 @@ struct RouteTable<Bits: PrefixBits> {
 
   // MARK: Routes in
 
-  /// Brings near what several prefixes are about to ask for.
-  mutating func approach(_ keys: UnsafeBufferPointer<PrefixTrie<Bits>.Key>) {
-    guard keys.count > 1 else { return }
+  /// Finds the destinations of several prefixes, and brings near what is about to be asked of them.
+  private mutating func find(_ group: PrefixGroup<Bits>, _ table: borrowing AttributeTable) {
+    trie.find(group.keys, group.numbers)
+    bringNear(group.numbers, table)
+  }
+
+  /// Looks at what stands behind several destinations, at each step of the way for all of them, so that the waits for
+  /// memory overlap.
+  mutating func bringNear(_ numbers: UnsafeMutableBufferPointer<UInt32>, _ table: borrowing AttributeTable) {
+    guard numbers.count > 1 else { return }
     var seen: UInt32 = 0
-    trie.approach(keys) { number in
-      seen ^= destinations[number].first
+    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: numbers.count) { steps in
+      for index in 0..<numbers.count {
+        steps[index] = numbers[index] == PrefixTrie<Bits>.noNumber ? noPath : destinations[Int(numbers[index])].first
+      }
+      for index in 0..<numbers.count where steps[index] != noPath {
+        steps[index] = paths[Int(steps[index])].attributes.raw
+      }
+      for index in 0..<numbers.count where steps[index] != noPath {
+        seen ^= table.generation(AttributeTable.ID(raw: steps[index]))
+      }
     }
     nearness ^= seen
+  }
+
+  /// Puts the routes of a message into a peer's Adj-RIB-In; how many are new. Holds the attributes for each.
+  mutating func announce(
+    _ nlri: NLRI, from peer: PeerID, _ attributes: AttributeTable.ID, _ table: inout AttributeTable,
+    _ peers: ContiguousArray<PeerState>
+  ) -> Int {
+    var added = 0
+    nlri.forEachGroup(Bits.self) { group in
+      find(group, table)
+      for (index, key) in group.keys.enumerated() {
+        table.retain(attributes)
+        let known = group.numbers[index]
+        let number = known == PrefixTrie<Bits>.noNumber ? newNumber(key.bits, key.length) : Int(known)
+        let change = announce(
+          number, identifier: group.identifiers[index], from: peer, attributes, &table, peers)
+        if change == .added { added += 1 }
+      }
+    }
+    return added
+  }
+
+  /// Takes the routes of a message out of a peer's Adj-RIB-In.
+  mutating func withdraw(
+    _ nlri: NLRI, from peer: PeerID, _ table: inout AttributeTable, _ peers: ContiguousArray<PeerState>
+  ) -> RouteCounts {
+    var counts = RouteCounts()
+    nlri.forEachGroup(Bits.self) { group in
+      find(group, table)
+      for (number, identifier) in zip(group.numbers, group.identifiers) where number != PrefixTrie<Bits>.noNumber {
+        // One that is named twice may be nobody's by now, and has no route.
+        counts.note(withdraw(Int(number), identifier: identifier, from: peer, &table, peers))
+      }
+    }
+    return counts
   }
 
   /// Puts a route into a peer's Adj-RIB-In and decides anew. Takes over one hold on `attributes`.
@@ -149,6 +199,13 @@ struct RouteTable<Bits: PrefixBits> {
     _ peers: ContiguousArray<PeerState>
   ) -> RouteChange {
     guard let number = trie.number(bits, length) else { return .absent }
+    return withdraw(number, identifier: identifier, from: peer, &table, peers)
+  }
+
+  private mutating func withdraw(
+    _ number: Int, identifier: UInt32, from peer: PeerID, _ table: inout AttributeTable,
+    _ peers: ContiguousArray<PeerState>
+  ) -> RouteChange {
     if removePaths(number, &table, peers, where: { $0.peer == peer && $0.identifier == identifier }) > 0 {
       return .removed
     }
@@ -344,6 +401,29 @@ struct RouteTable<Bits: PrefixBits> {
     guard destinations[number].first == noPath, destinations[number].holders == 0 else { return }
     let prefix = trie.prefix(number)
     trie.remove(prefix.bits, prefix.length)
+  }
+
+  /// Lets go of destinations that an Adj-RIB-Out has held.
+  mutating func letGo(_ numbers: ArraySlice<UInt32>) {
+    withUnsafeTemporaryAllocation(of: PrefixTrie<Bits>.Key.self, capacity: NLRI.group) { keys in
+      withUnsafeTemporaryAllocation(of: UInt32.self, capacity: NLRI.group) { found in
+        var at = numbers.startIndex
+        while at < numbers.endIndex {
+          let group = numbers[at..<min(at + NLRI.group, numbers.endIndex)]
+          for (index, number) in group.enumerated() {
+            let prefix = trie.prefix(Int(number))
+            keys.initializeElement(at: index, to: .init(prefix.bits, prefix.length))
+            destinations[Int(number)].holders -= 1
+          }
+          // Their ways down are gone together before they are taken out.
+          trie.find(
+            UnsafeBufferPointer(rebasing: keys[..<group.count]),
+            UnsafeMutableBufferPointer(rebasing: found[..<group.count]))
+          for number in group { reclaim(Int(number)) }
+          at = group.endIndex
+        }
+      }
+    }
   }
 }
 
