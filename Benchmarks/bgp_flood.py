@@ -87,7 +87,9 @@ class BIRD(Speaker):
             for number, _ in self.links
         )
         kernel = "protocol kernel { ipv4 { import none; export all; }; }" if self.case.kernel else ""
-        config.write_text(f"router id 10.77.0.1;\nprotocol device {{ }}\n{kernel}\n{sessions}\n")
+        # A word for each route that is wrong, to a system log that nobody reads here, would be most of a real feed's time.
+        log = f'log "{self.lab.directory}/bird.log" {{ error, fatal, bug }};'
+        config.write_text(f"{log}\nrouter id 10.77.0.1;\nprotocol device {{ }}\n{kernel}\n{sessions}\n")
         return self.spawn("bird", "-f", "-c", config, "-s", self.lab.directory / "ctl")
 
 
