@@ -1,16 +1,12 @@
 import Wire
 
 /// What one peer has been told of one family (RFC 4271 §3.2), and what it is still to be told.
-///
-/// A destination whose best route has changed is marked once, however often it changes before its turn: the queue is
-/// never longer than the table.
 struct AdjRIBOut {
   /// By destination: the attributes that the peer has; 0 where it has no route.
   private(set) var advertised: ContiguousArray<UInt32> = []
   private(set) var routeCount = 0
-  private var marks: ContiguousArray<UInt64> = []
-  private var queue: ContiguousArray<UInt32> = []
-  private var queueHead = 0
+  /// Destinations whose best route has changed.
+  private var queue = DestinationQueue()
 
   /// The next destination of a walk over the whole table; nil when none is under way.
   private(set) var walk: Int? = 0
@@ -39,7 +35,7 @@ struct AdjRIBOut {
         owesBeginning = false
         return .beginRefresh
       }
-      if queueHead < queue.count || walk != nil { return .gather }
+      if !queue.isEmpty || walk != nil { return .gather }
       if owesEndOfRIB {
         owesEndOfRIB = false
         return .endRIB
@@ -57,11 +53,6 @@ struct AdjRIBOut {
     advertisements.removeAll(keepingCapacity: true)
     withdrawalHead = 0
     advertisementHead = 0
-    // What has been looked at is dropped now and then.
-    if queueHead > 65_536 {
-      queue.removeFirst(queueHead)
-      queueHead = 0
-    }
   }
 
   /// Starts over the whole table. A second request while one is under way starts it anew.
@@ -78,7 +69,7 @@ struct AdjRIBOut {
   mutating func revisit() { walk = 0 }
 
   var isIdle: Bool {
-    withdrawalHead == withdrawals.count && advertisementHead == advertisements.count && queueHead == queue.count
+    withdrawalHead == withdrawals.count && advertisementHead == advertisements.count && queue.isEmpty
       && walk == nil && !owesEndOfRIB && !owesBeginning && !owesEnd
   }
 
@@ -86,29 +77,12 @@ struct AdjRIBOut {
   mutating func mark(_ number: Int) -> Bool {
     // The walk will come there.
     if let walk, number >= walk { return false }
-    let word = number >> 6
-    if word >= marks.count {
-      marks.append(contentsOf: repeatElement(0, count: max(word + 1 - marks.count, marks.count)))
-    }
-    let bit = UInt64(1) << UInt64(number & 63)
-    guard marks[word] & bit == 0 else { return false }
-    marks[word] |= bit
-    queue.append(UInt32(number))
-    return true
+    return queue.insert(number)
   }
 
   /// The next destination to look at; nil when there is none. Whether it had been marked.
   mutating func next(limit: Int) -> (number: Int, wasMarked: Bool, repeats: Bool)? {
-    if queueHead < queue.count {
-      let number = Int(queue[queueHead])
-      queueHead += 1
-      if queueHead == queue.count {
-        queue.removeAll(keepingCapacity: queue.count < 65_536)
-        queueHead = 0
-      }
-      marks[number >> 6] &= ~(UInt64(1) << UInt64(number & 63))
-      return (number, true, false)
-    }
+    if let number = queue.next() { return (number, true, false) }
     guard let number = walk else { return nil }
     guard number < limit else {
       walk = nil
@@ -133,7 +107,7 @@ struct AdjRIBOut {
   }
 
   /// Every destination that is still marked, for who gives the whole of it up.
-  var marked: ArraySlice<UInt32> { queue[queueHead...] }
+  var marked: ArraySlice<UInt32> { queue.waiting }
 }
 
 /// What the attributes of a route become on their way to a peer, remembered for those that follow with the same ones.

@@ -1,39 +1,5 @@
 public import Wire
 
-/// Destinations whose ways may have changed since a forwarding plane was last told, each once.
-struct ForwardingQueue {
-  private var marks: ContiguousArray<UInt64> = []
-  private var queue: ContiguousArray<UInt32> = []
-  private var head = 0
-
-  var isEmpty: Bool { head == queue.count }
-
-  /// True if it was not noted already.
-  mutating func mark(_ number: Int) -> Bool {
-    let word = number >> 6
-    if word >= marks.count {
-      marks.append(contentsOf: repeatElement(0, count: max(word + 1 - marks.count, marks.count)))
-    }
-    let bit = UInt64(1) << UInt64(number & 63)
-    guard marks[word] & bit == 0 else { return false }
-    marks[word] |= bit
-    queue.append(UInt32(number))
-    return true
-  }
-
-  mutating func next() -> Int? {
-    guard head < queue.count else { return nil }
-    let number = Int(queue[head])
-    head += 1
-    if head == queue.count {
-      queue.removeAll(keepingCapacity: head < 65_536)
-      head = 0
-    }
-    marks[number >> 6] &= ~(UInt64(1) << UInt64(number & 63))
-    return number
-  }
-}
-
 /// What a forwarding plane, such as the kernel's, is to do: the routes chosen, with their next hops.
 extension RIB {
   /// The ways to a destination.
@@ -74,12 +40,12 @@ extension RIB {
 
 extension RouteTable {
   fileprivate mutating func openForwarding() {
-    forwarding = ForwardingQueue()
+    forwarding = DestinationQueue()
     for number in 0..<trie.numberLimit where destinations[number].first != noPath { markForwarding(number) }
   }
 
   mutating func markForwarding(_ number: Int) {
-    if forwarding?.mark(number) == true { destinations[number].holders += 1 }
+    if forwarding?.insert(number) == true { destinations[number].holders += 1 }
   }
 
   fileprivate mutating func nextForwarding(
