@@ -111,6 +111,17 @@ struct FlowspecTableTests {
     #expect(network.rib.flowspecEvents().isEmpty)
   }
 
+  /// RFC 8955 §6 b 1: whoever says what becomes of traffic must be who originates the best route to where it goes.
+  @Test func oneRouterDoesNotSpeakForAnotherOfItsAS() throws {
+    let network = try network(65_001, 65_001)
+    let flow = try rule("203.0.113.0/24")
+    network.announce([try prefix("203.0.113.0/24")], attributes([65_001]), from: 0)
+    announce(flow, [65_001], from: 1, to: network)
+    #expect(network.rib.flowspecEvents().isEmpty)
+    announce(flow, [65_001], from: 0, to: network)
+    #expect(network.rib.flowspecEvents() == [.install(flow, .discard)])
+  }
+
   /// RFC 9117 §4.2.
   @Test func theLeftmostASIsTheSame() throws {
     let network = try network(65_001)

@@ -127,6 +127,24 @@ struct RIBTests {
     #expect(network.views[0].routes[down]?.onlyToCustomer == nil)
     #expect(network.views[2].routes[down]?.onlyToCustomer == 64_512)
     #expect(network.destination(leak) == nil, "a customer does not send what is for customers only")
+    network.announce([leak], attributes([65_003]) { $0.onlyToCustomer = 1 }, from: 2)
+    #expect(network.destination(leak) == nil, "nor does a peer, but what it has marked itself")
+    network.announce([leak], attributes([65_003]) { $0.onlyToCustomer = 65_003 }, from: 2)
+    #expect(network.destination(leak) != nil)
+  }
+
+  /// What becomes of attributes on their way to a neighbor depends on whose they are, were they the same.
+  @Test func theSameAttributesOfTwoPeers() throws {
+    let network = try RIBNetwork([
+      .init(autonomousSystem: 65_001, role: .provider), .init(autonomousSystem: 65_001),
+      .init(autonomousSystem: 65_002, role: .customer),
+    ])
+    let (first, second) = (try prefix("10.1.0.0/16"), try prefix("10.2.0.0/16"))
+    network.announce([first], attributes([65_001]), from: 0)
+    network.announce([second], attributes([65_001]), from: 1)
+    network.deliver()
+    #expect(network.views[2].routes[first]?.onlyToCustomer == 65_001)
+    #expect(network.views[2].routes[second]?.onlyToCustomer == 64_512)
   }
 
   @Test func aFaultyOrLoopingUpdateIsAWithdrawal() throws {
@@ -223,5 +241,18 @@ struct RIBTests {
     }
     network.deliver()
     #expect(network.views[1].updates == updates, "the peer has it already")
+  }
+
+  /// A walk over the table, as at the beginning of a session, goes on while routes change.
+  @Test func whatChangesBehindAWalkIsToldAgain() throws {
+    let network = try RIBNetwork([.init(autonomousSystem: 65_001), .init(autonomousSystem: 65_002)])
+    let many = (0..<9_000 as Range<UInt32>).map { IPPrefix(0x0a00_0000 + $0 << 8, 24) }
+    network.announce(many, attributes([65_001]), from: 0)
+    network.deliver(limit: 1)
+    network.announce([many[0]], attributes([65_001, 7]), from: 0)
+    network.withdraw([many[1]], from: 0)
+    network.deliver()
+    #expect(network.views[1].routes[many[0]]?.asPath == ASPath([64_512, 65_001, 7]))
+    #expect(network.views[1].routes.count == 8_999 && network.views[1].routes[many[1]] == nil)
   }
 }

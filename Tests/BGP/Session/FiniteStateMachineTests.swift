@@ -208,6 +208,16 @@ struct FiniteStateMachineTests {
     if row.next == .idle { #expect(machine.timers == .init(), "released: no timer runs") }
   }
 
+  /// RFC 4271 §8.2.2: upon a ManualStop the local system "sets ConnectRetryCounter to zero".
+  @Test func theOperatorsStopForgetsFailures() {
+    var machine = Self.machine(in: .established)
+    _ = machine.handle(.tcpConnectionFails, now: Self.start)
+    _ = machine.handle(.automaticStartDamped, now: Self.start)
+    #expect(machine.state == .connect && machine.connectRetryCounter == 1)
+    _ = machine.handle(.manualStop(Self.cease), now: Self.start)
+    #expect(machine.state == .idle && machine.connectRetryCounter == 0)
+  }
+
   // MARK: Timers
 
   @Test func theConnectRetryTimerHasJitter() {
