@@ -1,6 +1,7 @@
 """Origin validation: cbpop beside BIRD, with StayRTR as its validating cache."""
 
 import json
+import time
 
 import pytest
 from routers import Bird, Router, lines, mark, need, report, wait_state
@@ -25,6 +26,7 @@ class StayRTR(Router):
 
     program = "stayrtr"
     port = 8282
+    second = 0
 
     def start(self, *payloads, version=1):
         self.write(*payloads)
@@ -32,6 +34,10 @@ class StayRTR(Router):
         return self
 
     def spawn_it(self, version=1):
+        # Its session's number comes of the second in which it starts: one that is back within it would have the session
+        # and the serial of before, and other data.
+        wait_until(lambda: time.time() >= self.second + 2, what="another second")
+        self.second = int(time.time())
         self.spawn(
             "stayrtr", "-bind", f"{self.address}:{self.port}", "-cache", self.file, "-checktime=false", "-refresh", 1,
             "-metrics.addr", "", "-protocol", version, "-rtr.refresh", 5, "-rtr.retry", 2, "-rtr.expire", 600,
