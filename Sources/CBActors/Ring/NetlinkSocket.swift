@@ -28,6 +28,7 @@ public final class NetlinkSocket {
 
   public let ring: RingExecutor
   public private(set) var isOpen = true
+  private var dumpRaces = 0
   private var delegate: (any NetlinkSocketDelegate)?
   private let descriptor: Int32
   private let receive = NetlinkReceive()
@@ -64,6 +65,9 @@ public final class NetlinkSocket {
     guard result == 0 else { throw .system("SO_ATTACH_FILTER (netlink)", result) }
   }
 
+  /// In a row.
+  private static let maximumDumpRaces = 16
+
   private func arm() {
     let (descriptor, memory) = (descriptor, receive.memory)
     ring.submit(receive) { cb_prep_recv($0, descriptor, memory.baseAddress, memory.count) }
@@ -72,9 +76,15 @@ public final class NetlinkSocket {
   fileprivate func received(_ result: Int32) {
     guard isOpen else { return finishIfIdle() }
     switch result {
-    case 1...: delegate?.netlinkSocket(self, received: UnsafeRawBufferPointer(rebasing: receive.memory[..<Int(result)]))
+    case 1...:
+      dumpRaces = 0
+      delegate?.netlinkSocket(self, received: UnsafeRawBufferPointer(rebasing: receive.memory[..<Int(result)]))
     case -ENOBUFS: delegate?.netlinkSocketOverran(self)
     case 0, -EINTR, -EAGAIN: break
+    // A receive that meets the beginning of a dump, which a worker of the kernel's is at for our request, may want to go
+    // on with it when that one has just come to its end: the kernel says EINVAL once (Linux 6.18, netlink_dump), and
+    // nothing is lost.
+    case -EINVAL where dumpRaces < Self.maximumDumpRaces: dumpRaces += 1
     default:
       let delegate = delegate
       close()
