@@ -16,13 +16,13 @@ struct AttributeTable: ~Copyable {
     var hash: UInt32 = 0
   }
 
-  private var entries: ContiguousArray<Entry> = [Entry()]
   /// How often a set is held, and how many have had its ID before.
   private struct Holds {
     var count: UInt32
     var generation: UInt32 = 0
   }
 
+  private var entries: ContiguousArray<Entry> = [Entry()]
   /// By ID. Apart, as they change with every route: so many more of them are near.
   private var holds: ContiguousArray<Holds> = [Holds(count: 0)]
   private var free: ContiguousArray<UInt32> = []

@@ -133,6 +133,7 @@ struct DecisionProcess {
       return nil
     }
     equals.append(best.index)
+    // As ``Candidate/rank`` is laid out, from six bits that are always clear on.
     let step: DecisionStep =
       switch alike {
       case ..<7: .local
