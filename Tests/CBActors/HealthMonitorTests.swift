@@ -67,7 +67,7 @@ import Wire
       await monitor.untilAnnounced(atMost: .seconds(5))
       // The load may be known before or after the service.
       _ = try #require(try await notes.first { $0 == .announced })
-      #expect(await monitor.states == [.announced, .announced])
+      #expect(await monitor.statuses().map(\.state) == [.announced, .announced])
       try await body(monitor, service, notes)
       await monitor.stop()
     }
@@ -95,7 +95,7 @@ import Wire
         let before = notes.all.count
         service.setDrained(true)
         _ = try #require(try await notes.first(from: before) { $0 == .withdrawn(.drained) })
-        #expect(await monitor.states == [.withdrawn(.drained), .withdrawn(.drained)])
+        #expect(await monitor.statuses().map(\.state) == [.withdrawn(.drained), .withdrawn(.drained)])
         service.setDrained(false)
         _ = try #require(try await notes.first(from: before + 1) { $0 == .announced })
         #expect(notes.all.count == before + 2)
@@ -108,7 +108,8 @@ import Wire
       let before = notes.all.count
       service.setBearable(false)
       _ = try #require(try await notes.first(from: before) { $0 == .degraded(["load"]) })
-      #expect(await monitor.states == [.degraded(["load"]), .announced], "a group hangs on its own checks")
+      #expect(
+        await monitor.statuses().map(\.state) == [.degraded(["load"]), .announced], "a group hangs on its own checks")
       service.setBearable(true)
       _ = try #require(try await notes.first(from: before + 1) { $0 == .announced })
     }

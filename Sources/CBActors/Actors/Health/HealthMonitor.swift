@@ -109,9 +109,6 @@ public actor HealthMonitor {
     release()
   }
 
-  /// By group.
-  public var states: [Announcement.State] { announcements.map(\.state) }
-
   private var isAllAnnounced: Bool { announcements.allSatisfy(\.state.isAnnounced) }
 
   /// Returns when all groups are announced for the first time, or after `time`.

@@ -49,17 +49,6 @@ extension RouteTable {
     destinations[number].first = path
   }
 
-  /// The paths of a destination, best first.
-  func chain(_ number: Int) -> [RoutePath] {
-    var chain: [RoutePath] = []
-    var at = destinations[number].first
-    while at != noPath {
-      chain.append(paths[Int(at)])
-      at = paths[Int(at)].next
-    }
-    return chain
-  }
-
   /// The best path of a destination, and those that only the last steps of the decision put behind it.
   mutating func equals(
     _ number: Int, _ table: borrowing AttributeTable, _ peers: ContiguousArray<PeerState>
